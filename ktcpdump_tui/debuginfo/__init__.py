@@ -1,0 +1,1 @@
+"""Look-ups in ELF and DWARF: lines, inline chains, frames, variables, sources; no kernel, no packets."""

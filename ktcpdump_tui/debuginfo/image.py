@@ -1,0 +1,217 @@
+"""A file with debug symbols: a vmlinux, or a module's debug file, opened without reading it."""
+
+from __future__ import annotations
+
+import io
+import struct
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
+
+from ktcpdump_tui.debuginfo import altlink
+from ktcpdump_tui.debuginfo.errors import reading
+from ktcpdump_tui.debuginfo.relocate import relocate
+from ktcpdump_tui.debuginfo.sections import ET_REL, SHT_NOBITS, ElfFile
+from ktcpdump_tui.debuginfo.symbols import SymbolTable
+from ktcpdump_tui.debuginfo.units import UnitIndex
+from ktcpdump_tui.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from elftools.dwarf.compileunit import CompileUnit
+    from elftools.dwarf.die import DIE
+
+#: The sections pyelftools' DWARFInfo is made from; those a file lacks are None.
+_DWARF_SECTIONS: Final = (
+    "debug_info", "debug_aranges", "debug_abbrev", "debug_frame", "eh_frame", "debug_str", "debug_loc",
+    "debug_ranges", "debug_line", "debug_pubtypes", "debug_pubnames", "debug_addr", "debug_str_offsets",
+    "debug_line_str", "debug_loclists", "debug_rnglists", "debug_sup", "gnu_debugaltlink", "debug_types",
+)  # fmt: skip
+
+#: Where the first section goes that nobody gave an address: not 0, which is DWARF's "no address".
+_FIRST_FREE: Final = 0x1000
+
+
+class DebugImage:
+    """Look-ups in one file with DWARF (2 to 5), by address.
+
+    For a vmlinux, addresses are link-time ones (run-time address - KASLR slide). For a module
+    (ET_REL) they are what ``section_addresses`` makes them: run-time ones if it holds what
+    /sys/module/NAME/sections says. Sections that are not named there are laid out from 0x1000 on, without
+    overlap, so that a module can also be read without being loaded; ``section_addresses`` tells where.
+    Not safe for several threads at once: pyelftools' streams have positions.
+    """
+
+    def __init__(
+        self, elf: ElfFile, section_addresses: Mapping[str, int], supplementary: DebugImage | None = None
+    ) -> None:
+        self.elf = elf
+        self.path = elf.path
+        self.relocatable = elf.type == ET_REL
+        self.section_addresses = _layout(elf, section_addresses)
+        self._supplementary = supplementary
+        self._relocated: dict[int, bytes] = {}
+
+    @classmethod
+    def open(
+        cls, path: Path | str, section_addresses: Mapping[str, int] | None = None, *, partial: bool = False
+    ) -> Self:
+        """Open ``path``; ``section_addresses`` (bytes, by section name) matters for modules only.
+
+        Raises UserError where the file cannot be read, is not ELF, or has no debug information
+        (unless ``partial``: then only the symbol table, ORC data and build-id serve).
+        """
+        elf = ElfFile.open(Path(path))
+        try:
+            with reading(elf.path, "its section table"):
+                has_dwarf = _has_contents(elf, ".debug_info")
+                if not has_dwarf and not partial:
+                    raise stripped(elf)
+                other = altlink.supplementary_path(elf) if has_dwarf else None
+                supplementary = cls.open(other) if other else None
+                return cls(elf, section_addresses or {}, supplementary)
+        except BaseException:
+            elf.close()
+            raise
+
+    def close(self) -> None:
+        """Unmap the file. Nothing that was looked up through pyelftools may be used after."""
+        if self._supplementary:
+            self._supplementary.close()
+        self.elf.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def build_id(self) -> str | None:
+        """The build-id in hexadecimal (.note.gnu.build-id, or .notes of a vmlinux), None if there is none."""
+        with reading(self.path, "its notes"):
+            return self.elf.build_id
+
+    @property
+    def has_debug_info(self) -> bool:
+        """Whether there is a .debug_info section with contents."""
+        return _has_contents(self.elf, ".debug_info")
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """The symbol table; addresses as everywhere in this class."""
+        with reading(self.path, "its symbol table"):
+            return SymbolTable(self.elf, self._bases if self.relocatable else None)
+
+    @cached_property
+    def dwarf(self) -> DWARFInfo:
+        """The whole as pyelftools sees it; its streams are windows on the mapped file."""
+        descriptors = {f"{name}_sec": self._descriptor(f".{name}") for name in _DWARF_SECTIONS}
+        info = DWARFInfo(
+            DwarfConfig(little_endian=True, machine_arch="x64", default_address_size=8), **descriptors
+        )
+        if self._supplementary:
+            info.supplementary_dwarfinfo = self._supplementary.dwarf
+        return info
+
+    @cached_property
+    def units(self) -> UnitIndex:
+        """The compilation units by address and by name."""
+        return UnitIndex(self)
+
+    def section_bytes(self, name: str) -> memoryview:
+        """Return a section's bytes: uncompressed, relocated in a module, empty if it is missing."""
+        section = self.elf.section(name)
+        if section is None:
+            return memoryview(b"")
+        if not self.relocatable or self.elf.relocations_of(section) is None:
+            return self.elf.data(section)
+        if section.index not in self._relocated:
+            base = self._bases.get(section.index, 0)
+            self._relocated[section.index] = relocate(self.elf, section, base, self.symbols)
+        return memoryview(self._relocated[section.index])
+
+    def unit_at(self, address: int) -> CompileUnit | None:
+        """Return the compilation unit with code at ``address`` (.debug_aranges, else the units' ranges)."""
+        with reading(self.path, ".debug_aranges and .debug_info"):
+            return self.units.at(address)
+
+    def subprogram_at(self, address: int) -> DIE | None:
+        """Return the DW_TAG_subprogram whose machine code ``address`` is in (not an inlined one).
+
+        A ``.cold`` part belongs to the subprogram it was split from: its DW_AT_ranges cover both.
+        """
+        with reading(self.path, ".debug_info"):
+            unit = self.units.at(address)
+            return None if unit is None else self.units.subprogram_at(unit, address)
+
+    def pc_ranges(self, die: DIE) -> tuple[tuple[int, int], ...]:
+        """Return the address ranges [low, high) of a DIE: DW_AT_low_pc/high_pc or DW_AT_ranges."""
+        with reading(self.path, "address ranges"):
+            return self.units.pc_ranges(die)
+
+    @cached_property
+    def _bases(self) -> dict[int, int]:
+        """Address of each section by index."""
+        return {
+            section.index: self.section_addresses.get(section.name, 0)
+            for section in self.elf.sections
+            if section.allocated
+        }
+
+    def _descriptor(self, name: str) -> DebugSectionDescriptor | None:
+        section = self.elf.section(name)
+        if section is None or not _has_contents(self.elf, name):
+            return None
+        if self.relocatable and self.elf.relocations_of(section) is not None:
+            data = self.section_bytes(name)
+            return DebugSectionDescriptor(io.BytesIO(data), name, section.offset, len(data), section.address)
+        size = section.size if not self.elf.is_packed(section) else len(self.elf.data(section))
+        return DebugSectionDescriptor(self.elf.stream(section), name, section.offset, size, section.address)
+
+
+def stripped(elf: ElfFile) -> UserError:
+    """Return what to say of a file without .debug_info."""
+    if _has_contents(elf, ".gnu_debuglink"):
+        name = bytes(elf.data(elf.section(".gnu_debuglink"))).split(b"\0")[0].decode("utf-8", "replace")  # type: ignore[arg-type]
+        return UserError(
+            f"{elf.path} has no debug symbols of its own: they are in a file called {name}",
+            f"name that file: -d …/{name}",
+        )
+    return UserError(
+        f"{elf.path} has no debug symbols (no .debug_info section): it is stripped",
+        "install the kernel's debug package (Debian: apt install linux-image-$(uname -r)-dbg; Fedora: dnf "
+        "debuginfo-install kernel; Ubuntu: apt install linux-image-$(uname -r)-dbgsym), or use --lab",
+    )
+
+
+def _has_contents(elf: ElfFile, name: str) -> bool:
+    section = elf.section(name)
+    return section is not None and section.size > 0 and section.type != SHT_NOBITS
+
+
+def _layout(elf: ElfFile, given: Mapping[str, int]) -> dict[str, int]:
+    """Return an address for every allocated section of a relocatable file."""
+    if elf.type != ET_REL:
+        return {section.name: section.address for section in elf.sections if section.allocated}
+    addresses: dict[str, int] = {}
+    free = _FIRST_FREE
+    for section in elf.sections:
+        if not section.allocated or section.name in addresses:
+            continue
+        if section.name in given:
+            addresses[section.name] = given[section.name]
+            continue
+        alignment = max(section.alignment, 1)
+        if alignment & (alignment - 1):
+            raise struct.error(f"alignment of {section.name} is not a power of two")
+        free = (free + alignment - 1) & ~(alignment - 1)
+        addresses[section.name] = free
+        free += section.size
+    return addresses
