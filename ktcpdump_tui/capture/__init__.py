@@ -1,0 +1,1 @@
+"""Probing the running kernel: specs, filter, BPF program, attaching, the worker thread."""
