@@ -158,7 +158,10 @@ def _flow(mnemonic: str, operands: str, following: int, names: _Names) -> tuple[
         return Flow.NEXT, None, None
     if operands.startswith("*"):
         through = _through(operands[1:], following, names.symbolise)
-        return (Flow.CALL, None, through) if is_call else (Flow.JUMP, None, through)
+        if is_call:
+            return Flow.CALL, None, through
+        # A scaled index is a switch's jump table: it stays in the function.
+        return Flow.JUMP, None, None if through and "*8" in through else through
     if not operands.startswith("0x"):
         return (Flow.CALL if is_call else Flow.JUMP), None, None
     target = int(operands, 16)
@@ -174,7 +177,7 @@ def _flow(mnemonic: str, operands: str, following: int, names: _Names) -> tuple[
 
 
 def _through(operand: str, following: int, symbolise: Symbolise) -> str | None:
-    """Name an indirect target: ``*rax``, ``*[rdi+0x8]``, ``*[symbol]``; None for a jump table's entry."""
+    """Name an indirect target: ``*rax``, ``*[rdi+0x8]``, ``*[symbol]``; None for what has no such form."""
     if operand.startswith("%") and ":" not in operand:
         return f"*{operand[1:]}"
     pointer = _POINTER.match(operand)
