@@ -66,7 +66,7 @@ _RIP: Final = re.compile(r"(-?0x[0-9a-f]+|)\(%rip\)")
 _REGISTER: Final = re.compile(r"(?:^|,)\*?%[a-z0-9]+(?:,|$)")
 _POINTER: Final = re.compile(r"^(?:%(\ws):)?(-?0x[0-9a-f]+)?(?:\((%\w+)?(?:,(%\w+),(\d))?\))?$")
 _RETURN_THUNK: Final = re.compile(r"return_thunk$")
-_INDIRECT_THUNK: Final = re.compile(r"^__x86_indirect_(?:call_|jump_|its_)?thunk_(r\w+)$")
+_INDIRECT_THUNK: Final = re.compile(r"^__x86_indirect_(?:call_|jump_|its_)?thunk_(r\w+|array)$")
 _STATIC_CALL: Final = "__SCT__"
 _COLD: Final = re.compile(r"\.cold(?:\.\d+)?$")
 
@@ -133,7 +133,8 @@ class _Names:
         if name is None:
             return f"0x{target:x}"
         if thunk := _INDIRECT_THUNK.match(name):
-            return f"*{thunk[1]}"
+            # The array's first entry is rax's, and both names have that address.
+            return f"*{thunk[1].replace('array', 'rax')}"
         if name.startswith(_STATIC_CALL):
             return f"*{name.removeprefix(_STATIC_CALL)}"
         return name
