@@ -2,5 +2,6 @@
 
 from ktcpdump_tui.capture.filter.bpf import BpfInsn
 from ktcpdump_tui.capture.filter.compiler import DEFAULT_SNAPLEN, CompiledFilter, compile_filter, filter_c
+from ktcpdump_tui.capture.filter.offline import OfflineFilter
 
-__all__ = ["DEFAULT_SNAPLEN", "BpfInsn", "CompiledFilter", "compile_filter", "filter_c"]
+__all__ = ["DEFAULT_SNAPLEN", "BpfInsn", "CompiledFilter", "OfflineFilter", "compile_filter", "filter_c"]

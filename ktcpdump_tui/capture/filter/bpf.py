@@ -140,7 +140,7 @@ def tests_vlan_tag(program: Sequence[BpfInsn]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What holds whenever an instruction is reached: upper bounds of A, X and M[], and a lower one of caplen."""
+    """What holds whenever an instruction is reached: upper bounds of A, X, M[], and a lower one of caplen."""
 
     a: int = 0
     x: int = 0
@@ -188,7 +188,7 @@ def constant_bytes(program: Sequence[BpfInsn]) -> int:
 
 
 def needed_bytes(program: Sequence[BpfInsn]) -> int | None:
-    """Return how many bytes of the packet decide the filter for every packet; None where there is no bound."""
+    """Return how many bytes of a packet decide the filter, whatever the packet; None without a bound."""
     highest = 0
     for end, _ in _load_ends(program):
         if end is None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from ktcpdump_tui.capture.filter import bpf, libpcap, translate
 from ktcpdump_tui.capture.filter.bpf import BpfInsn
-from ktcpdump_tui.capture.filter.diagnose import usage_error
+from ktcpdump_tui.capture.filter.diagnose import not_in_the_packet, usage_error
 from ktcpdump_tui.capture.filter.tunnel import tunnel_c
 from ktcpdump_tui.errors import UsageError
 
@@ -158,12 +158,7 @@ def _check(expression: str, program: tuple[BpfInsn, ...], snaplen: int) -> None:
             ("protochain",),
         )
     if bpf.asks_the_kernel(program):
-        raise usage_error(
-            expression,
-            "the expression asks for something that is not in the packet",
-            "Leave it out; --ifname, --netns and --mark select by what the kernel knows of a packet.",
-            ("inbound", "outbound", "ifindex"),
-        )
+        raise not_in_the_packet(expression)
     needed = bpf.constant_bytes(program)
     if needed > snaplen:
         raise usage_error(

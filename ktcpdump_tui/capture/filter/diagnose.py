@@ -56,6 +56,16 @@ def usage_error(
     return UsageError("\n".join(lines), remedy or "The language is described in pcap-filter(7).")
 
 
+def not_in_the_packet(expression: str) -> UsageError:
+    """Return the error for an expression that reads what only a live kernel knows of a packet."""
+    return usage_error(
+        expression,
+        "the expression asks for something that is not in the packet",
+        "Leave it out; --ifname, --netns and --mark select by what the kernel knows of a packet.",
+        ("inbound", "outbound", "ifindex"),
+    )
+
+
 def find_place(expression: str, message: str) -> int | None:
     """Return the index of the character that libpcap's ``message`` is about, or None."""
     if "syntax error" in message:

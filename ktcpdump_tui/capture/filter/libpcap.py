@@ -160,6 +160,6 @@ class Interpreter:
         return bool(self._pcap.bpf_validate(self._insns, len(self._insns)))
 
     def matches(self, packet: bytes, wirelen: int | None = None) -> bool:
-        """Return pcap_offline_filter()'s verdict; ``packet`` may be shorter than the ``wirelen`` bytes sent."""
+        """Return pcap_offline_filter()'s verdict; ``packet`` holds the first of ``wirelen`` bytes."""
         header = PacketHeader(0, 0, len(packet), len(packet) if wirelen is None else wirelen)
         return bool(self._pcap.pcap_offline_filter(ctypes.byref(self._program), ctypes.byref(header), packet))
