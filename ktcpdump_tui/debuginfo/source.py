@@ -179,8 +179,8 @@ class SourceFinder:
 
 #: Folders at the top of a kernel tree that hold C, assembler or headers.
 KERNEL_FOLDERS: Final = (
-    "arch", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel", "lib",
-    "mm", "net", "rust", "samples", "scripts", "security", "sound", "tools", "usr", "virt",
+    "arch", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel",
+    "lib", "mm", "net", "rust", "samples", "scripts", "security", "sound", "tools", "usr", "virt",
 )  # fmt: skip
 
 

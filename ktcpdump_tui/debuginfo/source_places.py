@@ -76,6 +76,7 @@ class Packed:
         self.path = path
         self._progress = progress
         self._tarball: Tarball | None = None
+        self._names: frozenset[str] | None = None
         try:
             status = path.stat()
         except OSError as error:
@@ -87,7 +88,7 @@ class Packed:
     def read(self, name: str) -> bytes | None:
         """Return a file from the cache or out of the tarball."""
         cached = Tree(self._cache / "files").read(name)
-        if cached is not None or ((self._cache / "complete").exists() and name.startswith(_UNPACKED)):
+        if cached is not None or self._known_absent(name):
             return cached
         if self._tarball is None:
             self._tarball = Tarball(self.path)
@@ -95,8 +96,16 @@ class Packed:
             data = self._tarball.find(name)
             if data is not None:
                 self._store(name, data)
-            return data
+            if data is not None or self._sorted():
+                return data
         return self._unpack(name)
+
+    def _known_absent(self, name: str) -> bool:
+        """Tell whether an earlier reading of the whole tarball saw no such file."""
+        if self._names is None:
+            with contextlib.suppress(OSError):
+                self._names = frozenset((self._cache / "names").read_text("utf-8").split("\0"))
+        return self._names is not None and name not in self._names
 
     def _store(self, name: str, data: bytes) -> bool:
         """Put one file into the cache, atomically; a cache that cannot be written is no error."""
@@ -109,30 +118,42 @@ class Packed:
             return False
         return True
 
+    def _sorted(self) -> bool:
+        """Tell whether a file that was not found is really not there; asked once per tarball."""
+        assert self._tarball is not None
+        if (self._cache / "sorted").exists():
+            return True
+        answer = self._tarball.is_sorted()
+        if answer:
+            self._store("../sorted", b"")
+        return answer
+
     def _unpack(self, name: str) -> bytes | None:
         """Read the whole tarball once, for ``name`` and all that is likely to be asked for next."""
         assert self._tarball is not None
         folder, slash, _ = name.rpartition("/")
         with _one_process(self._cache):
-            complete = self._cache / "complete"
             again = Tree(self._cache / "files").read(name)
-            if again is not None or (complete.exists() and name.startswith(_UNPACKED)):
+            if again is not None or self._known_absent(name):
                 return again
             wanted = (f"{folder}/" if slash else name,)
-            prefixes = wanted if complete.exists() else (*_UNPACKED, *wanted)
+            # The first time, what will be asked for next as well.
+            prefixes = wanted if self._names is not None else (*_UNPACKED, *wanted)
             trim_cache(cache_folder(), _CACHE_BYTES)
 
             def progress(done: int) -> None:
                 self._progress(self.path.name, done, self._size)
 
             found: bytes | None = None
-            kept = True
+            names: list[str] = []
             for member, data in self._tarball.extract(lambda each: each.startswith(prefixes), progress):
+                names.append(member)
                 if member == name:
                     found = data
-                kept &= ".." not in member.split("/") and self._store(member, data)
-            if kept:
-                self._store("../complete", b"")
+                if data is not None and ".." not in member.split("/"):
+                    self._store(member, data)
+            self._names = frozenset(names)
+            self._store("../names", "\0".join(names).encode("utf-8", "replace"))
         return found
 
 

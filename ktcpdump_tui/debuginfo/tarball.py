@@ -9,14 +9,15 @@ and only that block is decompressed: about 0.3 s instead of 10 s. Every other ta
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import struct
 import tarfile
 import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 import zstandard
@@ -27,9 +28,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    #: Key members' names are sorted by.
+    Order = Callable[[str], list[str]]
+
 #: Bytes of a tar header and what every member is padded to (POSIX.1-1988 ustar).
 TAR_BLOCK: Final = 512
 _MAGIC_OFFSET: Final = 257
+#: Headers that only add to the next one: long names of GNU tar, pax attributes.
+_EXTENSIONS: Final = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 _CHUNK: Final = 1 << 16
 _XZ_HEADER_BYTES: Final = 12
 _XZ_MAGIC: Final = b"\xfd7zXZ\x00"
@@ -46,9 +58,10 @@ def is_tarball(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class XzBlock:
-    """A block of an .xz file: where it begins, in bytes, in the file and in the data."""
+    """A block of an .xz file: where it is in the file and where it begins in the data, in bytes."""
 
     file_offset: int
+    file_end: int
     data_offset: int
 
 
@@ -70,10 +83,11 @@ def xz_blocks(file: BinaryIO) -> list[XzBlock]:
     count, at = _variable_length(index, 1)
     blocks, file_offset, data_offset = [], _XZ_HEADER_BYTES, 0
     for _ in range(count):
-        blocks.append(XzBlock(file_offset, data_offset))
         unpadded, at = _variable_length(index, at)
         size, at = _variable_length(index, at)
-        file_offset += (unpadded + 3) & ~3
+        file_end = file_offset + ((unpadded + 3) & ~3)
+        blocks.append(XzBlock(file_offset, file_end, data_offset))
+        file_offset = file_end
         data_offset += size
     # The blocks fill the file exactly, or there are several streams.
     return blocks if file_offset + index_bytes + _XZ_HEADER_BYTES == end else []
@@ -94,12 +108,14 @@ def _variable_length(data: bytes, at: int) -> tuple[int, int]:
 class _XzFrom(io.RawIOBase):
     """The data of an .xz file from a block on."""
 
-    def __init__(self, file: BinaryIO, block: XzBlock) -> None:
+    def __init__(self, file: BinaryIO, blocks: list[XzBlock], number: int) -> None:
         file.seek(0)
         self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
         self._decoder.decompress(file.read(_XZ_HEADER_BYTES))
-        file.seek(block.file_offset)
+        file.seek(blocks[number].file_offset)
         self._file = file
+        # Not one byte of the index: it lists blocks that this decoder was never given.
+        self._left = blocks[-1].file_end - blocks[number].file_offset
 
     def readable(self) -> bool:
         return True
@@ -107,13 +123,12 @@ class _XzFrom(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         wanted = size if size >= 0 else 1 << 62
         parts: list[bytes] = []
-        while wanted > 0 and not self._decoder.eof:
-            fresh = self._file.read(_CHUNK) if self._decoder.needs_input else b""
-            try:
-                part = self._decoder.decompress(fresh, min(wanted, 1 << 20))
-            except lzma.LZMAError:
-                # The index that follows the last block lists blocks this decoder has not been given.
-                break
+        while wanted > 0:
+            fresh = b""
+            if self._decoder.needs_input:
+                fresh = self._file.read(min(_CHUNK, self._left))
+                self._left -= len(fresh)
+            part = self._decoder.decompress(fresh, min(wanted, 1 << 20))
             if not part and not fresh and self._decoder.needs_input:
                 break
             parts.append(part)
@@ -121,9 +136,14 @@ class _XzFrom(io.RawIOBase):
         return b"".join(parts)
 
 
-def _order(name: str) -> tuple[str, ...]:
-    """Key that sorts names as ``tar --sort=name`` lists them: a folder's content follows the folder."""
-    return tuple(name.strip("/").split("/"))
+def _by_folder(name: str) -> list[str]:
+    """Key of the order of ``tar --sort=name``: what is in a folder follows the folder."""
+    return name.strip("/").split("/")
+
+
+def _by_path(name: str) -> list[str]:
+    """Key of the order of ``git archive``: whole paths, byte by byte."""
+    return [name]
 
 
 class Tarball:
@@ -143,41 +163,58 @@ class Tarball:
         return len(self._blocks) > 1
 
     def find(self, name: str) -> bytes | None:
-        """Return the member at ``name`` (a path in the tarball's top folder), if it is indexed."""
+        """Return the member at ``name`` (a path in the tarball's top folder), if it is indexed and sorted."""
         if not self.indexed:
             return None
         wanted = self.root + name
+        searched: set[int] = set()
         with _reading(self.path), self.path.open("rb") as file:
-            low, high = 0, len(self._blocks)
-            while high - low > 1:
-                middle = (low + high) // 2
-                first = self._first_name(file, middle)
-                probe = middle
-                while first is None and probe + 1 < high:  # a block inside one huge member
-                    probe += 1
-                    first = self._first_name(file, probe)
-                if first is not None and _order(first) <= _order(wanted):
-                    low = probe
-                else:
-                    high = middle
-            return self._search(file, low, wanted)
+            for order in (_by_folder, _by_path):
+                number = self._block_of(file, wanted, order)
+                if number not in searched:
+                    searched.add(number)
+                    if (data := self._search(file, number, wanted)) is not None:
+                        return data
+        return None
+
+    def is_sorted(self) -> bool:
+        """Tell whether the members are in an order ``find`` knows; looks into every block."""
+        with _reading(self.path), self.path.open("rb") as file:
+            names = [self._first_name(file, number) for number in range(len(self._blocks))]
+        found = [name for name in names if name is not None]
+        return any(all(order(a) <= order(b) for a, b in pairwise(found)) for order in (_by_folder, _by_path))
+
+    def _block_of(self, file: BinaryIO, wanted: str, order: Order) -> int:
+        """Bisect for the last block whose first member is not after ``wanted``."""
+        low, high = 0, len(self._blocks)
+        while high - low > 1:
+            probe = middle = (low + high) // 2
+            first = self._first_name(file, probe)
+            while first is None and probe + 1 < high:  # a block inside one huge member
+                probe += 1
+                first = self._first_name(file, probe)
+            if first is not None and order(first) <= order(wanted):
+                low = probe
+            else:
+                high = middle
+        return low
 
     def extract(
         self, wanted: Callable[[str], bool], progress: Callable[[int], None]
-    ) -> Iterator[tuple[str, bytes]]:
-        """Read the whole tarball once; yield (path in its top folder, content) of every file ``wanted``.
+    ) -> Iterator[tuple[str, bytes | None]]:
+        """Read the whole tarball once; yield (path in its top folder, content) of every file.
 
-        ``progress`` is told the bytes of the tarball that were read.
+        The content of a file that is not ``wanted`` is None. ``progress`` is told the bytes of the tarball
+        that were read.
         """
         with _reading(self.path), self.path.open("rb") as file:
             watched = _Watched(file, progress)
             with tarfile.open(fileobj=_decompressed(self.path, watched), mode="r|") as archive:
                 for member in archive:
                     name = member.name.removeprefix("./").removeprefix(self.root)
-                    if member.isfile() and wanted(name):
-                        content = archive.extractfile(member)
-                        if content is not None:
-                            yield name, content.read()
+                    if member.isfile():
+                        content = archive.extractfile(member) if wanted(name) else None
+                        yield name, content.read() if content else None
 
     def _root(self, file: BinaryIO) -> str:
         """Return the one top folder all members are in, with its slash; empty if there is none."""
@@ -201,39 +238,44 @@ class Tarball:
     def _first_header(self, file: BinaryIO, number: int) -> tuple[int, str] | None:
         """Return (position in the block, name) of its first tar header."""
         block = self._blocks[number]
-        stream = _XzFrom(file, block)
+        stream = _XzFrom(file, self._blocks, number)
         position = -block.data_offset % TAR_BLOCK
         stream.read(position)
-        following = self._blocks[number + 1].data_offset if number + 1 < len(self._blocks) else 1 << 62
-        while block.data_offset + position < following:
+        start: int | None = None
+        while block.data_offset + position < self._end(number):
             header = stream.read(TAR_BLOCK)
             if len(header) < TAR_BLOCK:
                 return None
             if header[_MAGIC_OFFSET : _MAGIC_OFFSET + 5] == b"ustar":
-                try:
-                    name = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
-                except tarfile.HeaderError:
-                    name = ""  # it only looked like one
-                if name and name != "././@LongLink":
-                    return position, name
+                # What only looks like a header fails its checksum.
+                with contextlib.suppress(tarfile.HeaderError):
+                    member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+                    if start is None:
+                        start = position
+                    if member.type not in _EXTENSIONS:
+                        return start, member.name
             position += TAR_BLOCK
         return None
 
     def _search(self, file: BinaryIO, number: int, wanted: str) -> bytes | None:
-        """Read members from a block on, until ``wanted`` or a name after it in order."""
+        """Read the members that begin in a block."""
         found = self._first_header(file, number)
         if found is None:
             return None
-        stream = _XzFrom(file, self._blocks[number])
+        stream = _XzFrom(file, self._blocks, number)
         stream.read(found[0])
         with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|") as archive:
             for member in archive:
                 if member.name == wanted and member.isfile():
                     content = archive.extractfile(member)
                     return content.read() if content else None
-                if _order(member.name) > _order(wanted):
+                if found[0] + member.offset >= self._end(number) - self._blocks[number].data_offset:
                     return None
         return None
+
+    def _end(self, number: int) -> int:
+        """Return where a block ends in the data."""
+        return self._blocks[number + 1].data_offset if number + 1 < len(self._blocks) else 1 << 62
 
 
 class _Watched(io.RawIOBase):
@@ -268,7 +310,7 @@ def _decompressed(path: Path, file: io.RawIOBase | BinaryIO) -> IO[bytes]:
     return source
 
 
-@contextmanager
+@contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn what can go wrong with a tarball into one sentence."""
     try:
