@@ -1,0 +1,1 @@
+"""Watch expressions in C syntax, evaluated on the state of an event."""

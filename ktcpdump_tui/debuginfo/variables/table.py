@@ -1,0 +1,257 @@
+"""The variables of a plan: which are in scope at an address, where they are, and the types they have.
+
+A table stands alone: it goes into a trace as one blob and needs no debug file when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import zstandard
+
+from ktcpdump_tui.debuginfo.variables import operations as ops
+from ktcpdump_tui.debuginfo.variables.machine import FrameState, locate
+from ktcpdump_tui.debuginfo.variables.numbers import GENERIC, BaseType
+from ktcpdump_tui.debuginfo.variables.places import OPTIMISED_OUT, Nowhere
+from ktcpdump_tui.debuginfo.variables.types import Kind, TypeTable
+from ktcpdump_tui.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ktcpdump_tui.debuginfo.variables.operations import Operations
+    from ktcpdump_tui.debuginfo.variables.places import Place
+    from ktcpdump_tui.debuginfo.variables.types import Type
+
+#: First bytes of the serialised form; the digit is its version.
+_MAGIC: Final = b"KTVARS1\n"
+
+#: A table of this many bytes unpacked is not one of ours.
+_MOST_BYTES: Final = 512 << 20
+
+#: [(low, high, number of an expression)]; low None: everywhere. Addresses count from the function's lowest.
+Locations = list[list[int | None]]
+
+
+@dataclass(slots=True)
+class Declared:
+    """A variable or parameter as declared. ``locations`` is empty where the compiler kept nothing."""
+
+    name: str
+    type: int
+    parameter: bool
+    locations: Locations = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Scope:
+    """A function, an inlined function (``function`` names it) or a block of one (``function`` is "").
+
+    ``ranges`` count from the function's lowest address.
+    """
+
+    function: str
+    ranges: list[list[int]]
+    variables: list[Declared] = field(default_factory=list)
+    scopes: list[Scope] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Function:
+    """A function with code of its own. ``low`` is its lowest link-time address; ``image`` a number."""
+
+    low: int
+    image: int
+    frame_base: Locations
+    scope: Scope
+
+
+@dataclass(slots=True)
+class Referred:
+    """A variable that expressions of others refer to, in or out of scope; ``low`` as in Function."""
+
+    low: int
+    variable: Declared
+
+
+@dataclass(slots=True)
+class Image:
+    """A debug file. ``slide``: run-time minus link-time address, 0 for a module opened at its addresses."""
+
+    build_id: str | None
+    slide: int
+
+
+class InScope(NamedTuple):
+    """A variable at one address. ``operations`` is None where the compiler kept nothing there."""
+
+    name: str
+    function: str
+    inlined: bool
+    parameter: bool
+    type: Type
+    operations: Operations | None
+
+
+class Found(NamedTuple):
+    """What a table knows of one address. ``scoped`` goes from the innermost scope outwards."""
+
+    function: Function
+    slide: int
+    frame_base: Operations | None
+    scoped: tuple[InScope, ...]
+
+
+class VariableTable:
+    """Scopes, locations and types; see ``variables()`` in values for their values at an event."""
+
+    def __init__(self) -> None:
+        self.types = TypeTable()
+        self.images: list[Image] = []
+        self.functions: list[Function] = []
+        self.expressions: list[Operations] = []
+        self.objects: list[Referred] = []
+        self._starts: list[tuple[int, int, int]] | None = None
+        self._found: dict[int, Found | None] = {}
+
+    def at(self, address: int) -> Found | None:
+        """Return what is known at a run-time address, None for an address outside the table's functions."""
+        try:
+            return self._found[address]
+        except KeyError:
+            found = self._found[address] = self._find(address)
+            return found
+
+    def base_type(self, number: int) -> BaseType:
+        """Return a base type that an expression names; 0 is the generic type (DWARF 5 section 2.5.1)."""
+        if not number:
+            return GENERIC
+        kind = self.types[number].stripped()
+        if kind.kind is Kind.POINTER:
+            return GENERIC
+        return BaseType(kind.size, kind.encoding)
+
+    def object_place(self, number: int, frame: FrameState) -> Place:
+        """Return where a variable is that an expression refers to by number."""
+        if not 0 <= number < len(self.objects):
+            return Nowhere(OPTIMISED_OUT)
+        referred = self.objects[number]
+        address = frame.address - frame.slide - referred.low
+        operations = self._operations(referred.variable.locations, address)
+        return Nowhere(OPTIMISED_OUT) if operations is None else locate(operations, frame)
+
+    def object_type(self, number: int) -> Type:
+        """Return the type of a variable that an expression refers to by number."""
+        known = 0 <= number < len(self.objects)
+        return self.types[self.objects[number].variable.type] if known else self.types.unknown
+
+    def with_slides(self, slides: dict[str | None, int]) -> VariableTable:
+        """Set the slide of the images by build-id, for a table that comes from a cache; returns itself."""
+        for image in self.images:
+            image.slide = slides.get(image.build_id, image.slide)
+        self._found.clear()
+        self._starts = None
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Return the table's serialised form: a line with its version, then JSON packed with Zstandard."""
+        document = {
+            "images": [[image.build_id, image.slide] for image in self.images],
+            "types": self.types.records,
+            "expressions": [ops.to_json(operations) for operations in self.expressions],
+            "functions": [
+                [function.low, function.image, function.frame_base, _scope_to_json(function.scope)]
+                for function in self.functions
+            ],
+            "objects": [[referred.low, _variable_to_json(referred.variable)] for referred in self.objects],
+        }
+        text = json.dumps(document, separators=(",", ":"))
+        return _MAGIC + zstandard.ZstdCompressor(level=3).compress(text.encode())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> VariableTable:
+        """Return the table ``to_bytes`` wrote. Raises UserError where the data is damaged or newer."""
+        if not data.startswith(_MAGIC):
+            raise UserError("the trace's variables are of another version of ktcpdump-tui, or damaged")
+        try:
+            text = zstandard.ZstdDecompressor().decompress(data[len(_MAGIC) :], max_output_size=_MOST_BYTES)
+            document = json.loads(text)
+            table = cls()
+            table.images = [Image(build_id, int(slide)) for build_id, slide in document["images"]]
+            table.types = TypeTable(document["types"])
+            table.expressions = [ops.from_json(value) for value in document["expressions"]]
+            table.functions = [
+                Function(low, image, base, _scope_from_json(scope))
+                for low, image, base, scope in document["functions"]
+            ]
+            table.objects = [Referred(low, Declared(*value)) for low, value in document["objects"]]
+        except (zstandard.ZstdError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UserError("the trace's variables are damaged: they cannot be read") from error
+        return table
+
+    def _find(self, address: int) -> Found | None:
+        starts = self._starts
+        if starts is None:
+            starts = self._starts = sorted(self._spans())
+        index = bisect_right(starts, (address, 1 << 64, 0)) - 1
+        if index < 0 or address >= starts[index][1]:
+            return None
+        function = self.functions[starts[index][2]]
+        slide = self.images[function.image].slide
+        offset = address - slide - function.low
+        found: list[InScope] = []
+        self._descend(function.scope, offset, function.scope.function, False, found)
+        base = self._operations(function.frame_base, offset)
+        return Found(function, slide, base, tuple(found))
+
+    def _spans(self) -> Iterator[tuple[int, int, int]]:
+        for number, function in enumerate(self.functions):
+            start = function.low + self.images[function.image].slide
+            for low, high in function.scope.ranges:
+                yield start + low, start + high, number
+
+    def _descend(self, scope: Scope, offset: int, function: str, inlined: bool, found: list[InScope]) -> None:
+        """Append the variables of the innermost scope first."""
+        for inner in scope.scopes:
+            if any(low <= offset < high for low, high in inner.ranges):
+                name = inner.function or function
+                self._descend(inner, offset, name, inlined or bool(inner.function), found)
+        for variable in scope.variables:
+            operations = self._operations(variable.locations, offset)
+            kind = self.types[variable.type]
+            found.append(InScope(variable.name, function, inlined, variable.parameter, kind, operations))
+
+    def _operations(self, locations: Locations, offset: int) -> Operations | None:
+        default = None
+        for low, high, expression in locations:
+            if low is None or high is None:
+                default = expression
+            elif low <= offset < high:
+                return self.expressions[expression or 0]
+        return None if default is None else self.expressions[default]
+
+
+def _scope_to_json(scope: Scope) -> list[Any]:
+    return [
+        scope.function,
+        scope.ranges,
+        [_variable_to_json(variable) for variable in scope.variables],
+        [_scope_to_json(inner) for inner in scope.scopes],
+    ]
+
+
+def _scope_from_json(value: list[Any]) -> Scope:
+    function, ranges, variables, scopes = value
+    return Scope(
+        function,
+        ranges,
+        [Declared(*variable) for variable in variables],
+        [_scope_from_json(inner) for inner in scopes],
+    )
+
+
+def _variable_to_json(variable: Declared) -> list[Any]:
+    return [variable.name, variable.type, variable.parameter, variable.locations]
