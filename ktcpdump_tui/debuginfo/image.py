@@ -6,24 +6,30 @@ import io
 import struct
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 
 from ktcpdump_tui.debuginfo import altlink
 from ktcpdump_tui.debuginfo.errors import reading
+from ktcpdump_tui.debuginfo.inlines import InlineIndex
+from ktcpdump_tui.debuginfo.lines import LineIndex
+from ktcpdump_tui.debuginfo.reader import DwarfReader
 from ktcpdump_tui.debuginfo.relocate import relocate
 from ktcpdump_tui.debuginfo.sections import ET_REL, SHT_NOBITS, ElfFile
 from ktcpdump_tui.debuginfo.symbols import SymbolTable
-from ktcpdump_tui.debuginfo.units import UnitIndex
+from ktcpdump_tui.debuginfo.units import UnitIndex, subprogram_at
 from ktcpdump_tui.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from elftools.dwarf.compileunit import CompileUnit
     from elftools.dwarf.die import DIE
+
+    from ktcpdump_tui.debuginfo.ranges import Ranges
+    from ktcpdump_tui.model import InlineFrame, SourceLine
 
 #: The sections pyelftools' DWARFInfo is made from; those a file lacks are None.
 _DWARF_SECTIONS: Final = (
@@ -53,7 +59,7 @@ class DebugImage:
         self.path = elf.path
         self.relocatable = elf.type == ET_REL
         self.section_addresses = _layout(elf, section_addresses)
-        self._supplementary = supplementary
+        self.supplementary = supplementary
         self._relocated: dict[int, bytes] = {}
 
     @classmethod
@@ -79,9 +85,9 @@ class DebugImage:
             raise
 
     def close(self) -> None:
-        """Unmap the file. Nothing that was looked up through pyelftools may be used after."""
-        if self._supplementary:
-            self._supplementary.close()
+        """Close the file; no more look-ups after this."""
+        if self.supplementary:
+            self.supplementary.close()
         self.elf.close()
 
     def __enter__(self) -> Self:
@@ -116,14 +122,57 @@ class DebugImage:
         info = DWARFInfo(
             DwarfConfig(little_endian=True, machine_arch="x64", default_address_size=8), **descriptors
         )
-        if self._supplementary:
-            info.supplementary_dwarfinfo = self._supplementary.dwarf
+        if self.supplementary:
+            info.supplementary_dwarfinfo = self.supplementary.dwarf
         return info
 
     @cached_property
+    def reader(self) -> DwarfReader:
+        """Our own reader of .debug_info: for few attributes of many entries, much faster than ``dwarf``."""
+        return DwarfReader(self)
+
+    @cached_property
     def units(self) -> UnitIndex:
-        """The compilation units by address and by name."""
-        return UnitIndex(self)
+        """The compilation units by address."""
+        return UnitIndex(self.reader)
+
+    @cached_property
+    def lines(self) -> LineIndex:
+        """The line tables."""
+        return LineIndex(self.reader, self.units)
+
+    @cached_property
+    def inlines(self) -> InlineIndex:
+        """The inlined calls of each function."""
+        return InlineIndex(self.reader, self.units, self.lines)
+
+    def source_line(self, address: int) -> SourceLine | None:
+        """Return the row of the line table in force at ``address``, None where no unit has code."""
+        with reading(self.path, ".debug_line"):
+            return self.lines.source_line(address)
+
+    def source_lines(self, addresses: Sequence[int]) -> list[SourceLine | None]:
+        """Return ``source_line`` of each address; fastest in ascending order."""
+        with reading(self.path, ".debug_line"):
+            return self.lines.source_lines(addresses)
+
+    def statement_rows(self, low: int, high: int) -> list[tuple[int, SourceLine]]:
+        """Return (address, line) of each statement that begins in [low, high), which is one function's."""
+        with reading(self.path, ".debug_line"):
+            return self.lines.statement_rows(low, high)
+
+    def addresses_of(self, file: str, first: int, last: int) -> list[tuple[int, SourceLine]]:
+        """Return (address, line) of the statements on lines ``first`` to ``last`` of ``file``.
+
+        ``file`` is a path in the source tree or the end of one (``ip_input.c``, ``ipv4/ip_input.c``).
+        """
+        with reading(self.path, ".debug_line"):
+            return self.lines.addresses_of(file, first, last)
+
+    def inline_chain(self, address: int) -> tuple[InlineFrame, ...]:
+        """Return the functions ``address`` belongs to, innermost first; the last exists in machine code."""
+        with reading(self.path, ".debug_info"):
+            return self.inlines.chain(address, self.lines.source_line(address))
 
     def section_bytes(self, name: str) -> memoryview:
         """Return a section's bytes: uncompressed, relocated in a module, empty if it is missing."""
@@ -138,9 +187,10 @@ class DebugImage:
         return memoryview(self._relocated[section.index])
 
     def unit_at(self, address: int) -> CompileUnit | None:
-        """Return the compilation unit with code at ``address`` (.debug_aranges, else the units' ranges)."""
+        """Return the compilation unit with code at ``address``, as pyelftools has it."""
         with reading(self.path, ".debug_aranges and .debug_info"):
-            return self.units.at(address)
+            unit = self.units.at(address)
+            return None if unit is None else self.dwarf.get_CU_at(unit.offset)
 
     def subprogram_at(self, address: int) -> DIE | None:
         """Return the DW_TAG_subprogram whose machine code ``address`` is in (not an inlined one).
@@ -149,12 +199,16 @@ class DebugImage:
         """
         with reading(self.path, ".debug_info"):
             unit = self.units.at(address)
-            return None if unit is None else self.units.subprogram_at(unit, address)
+            offset = subprogram_at(unit, address) if unit else None
+            if unit is None or offset is None:
+                return None
+            return self.dwarf.get_CU_at(unit.offset).get_DIE_from_refaddr(offset)
 
-    def pc_ranges(self, die: DIE) -> tuple[tuple[int, int], ...]:
+    def pc_ranges(self, die: DIE) -> Ranges:
         """Return the address ranges [low, high) of a DIE: DW_AT_low_pc/high_pc or DW_AT_ranges."""
         with reading(self.path, "address ranges"):
-            return self.units.pc_ranges(die)
+            unit = self.reader.unit(cast("CompileUnit", die.cu).cu_offset)
+            return unit.ranges_of(unit.entry(die.offset))
 
     @cached_property
     def _bases(self) -> dict[int, int]:

@@ -134,14 +134,9 @@ class ElfFile:
             raise
 
     def close(self) -> None:
-        """Unmap the file; sections handed out before must not be used any more."""
-        self._view.release()
-        for view in self._unpacked.values():
-            view.release()
-        for stream in self._streams:
-            stream.close()
-        if isinstance(self._data, mmap.mmap):
-            self._data.close()
+        """Close the file. Its mapping goes when the last section that was handed out does."""
+        self._unpacked.clear()
+        self._streams.clear()
         if self._file:
             self._file.close()
 
