@@ -1,0 +1,49 @@
+"""The names of what a trace carries beside events, and how embedded source is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ktcpdump_tui.trace.sink import TraceSink
+    from ktcpdump_tui.trace.trace import Trace
+
+#: What the variable inspector needs (written by debuginfo, opaque here).
+TYPES: Final = "types"
+
+#: The kernel's BTF, for structures.
+BTF: Final = "btf"
+
+#: JSON object: number of enum skb_drop_reason -> name.
+DROP_REASONS: Final = "drop_reasons"
+
+#: JSON object: hex address of a drop location -> [symbol+offset, "file:line" or null].
+SYMBOLS: Final = "symbols"
+
+_SOURCE: Final = "source:"
+
+
+def embed_source(sink: TraceSink, file: str, text: bytes) -> None:
+    """Store a source file under the name its lines have in the plan (``net/ipv4/ip_input.c``)."""
+    sink.put_blob(_SOURCE + file, text)
+
+
+def embed_sources(sink: TraceSink, files: Iterable[tuple[str, bytes]]) -> int:
+    """Store several source files; return their number."""
+    count = 0
+    for file, text in files:
+        embed_source(sink, file, text)
+        count += 1
+    return count
+
+
+def embedded_source(trace: Trace, file: str) -> bytes | None:
+    """Return the source file that was stored with the trace, or None."""
+    return trace.blob(_SOURCE + file)
+
+
+def embedded_files(trace: Trace) -> list[str]:
+    """Return the names of the source files that were stored with the trace, sorted."""
+    return [name.removeprefix(_SOURCE) for name in trace.blob_names() if name.startswith(_SOURCE)]

@@ -1,0 +1,161 @@
+"""The packets of a trace, with what ended them in words."""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, overload
+
+from ktcpdump_tui.model import Packet
+from ktcpdump_tui.trace.layout import ORIGINS
+from ktcpdump_tui.trace.schema import to_unsigned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ktcpdump_tui.model import Instruction
+    from ktcpdump_tui.trace.blocks import Database
+
+_COLUMNS: Final = (
+    "id, skb, first_seen, parent, origin, freed_at, dropped, reason, location, first_no, last_no"
+)
+_KEPT: Final = 4096
+
+
+class DropNames:
+    """Names for drop reasons and drop locations, from the trace's blobs and its plan.
+
+    Blob ``drop_reasons``: JSON object, number of enum skb_drop_reason -> name. Blob ``symbols``: JSON object,
+    hex address of a drop location -> [symbol+offset, "file:line" or null]. A location that is not
+    there is looked for in the plan: it is the return address of the call that freed the packet, so the
+    instruction that ends there or holds it is meant.
+    """
+
+    def __init__(self, reasons: bytes | None, symbols: bytes | None, plan: Sequence[Instruction]) -> None:
+        self._reasons = _object(reasons)
+        self._symbols = {_hex(key): value for key, value in _object(symbols).items()}
+        by_address = sorted(plan, key=lambda insn: insn.address)
+        self._addresses = [insn.address for insn in by_address]
+        self._plan = by_address
+
+    def reason(self, number: int | None) -> str | None:
+        """Return the reason's name; its number in text where the name is not known."""
+        if number is None:
+            return None
+        name = self._reasons.get(str(number))
+        return str(name) if name is not None else str(number)
+
+    def location(self, address: int | None) -> tuple[str | None, str | None]:
+        """Return (symbol+offset, "file:line") of a drop location, each None where not known."""
+        if not address:
+            return None, None
+        named = self._symbols.get(address)
+        if isinstance(named, list) and len(named) == 2:
+            return str(named[0]) if named[0] else None, str(named[1]) if named[1] else None
+        at = bisect.bisect_left(self._addresses, address) - 1
+        if at < 0:
+            return None, None
+        insn = self._plan[at]
+        if address > insn.address + (len(insn.code) or 15):
+            return None, None
+        return insn.ksym, insn.addr2line if insn.source else None
+
+
+class PacketTable(Sequence[Packet]):
+    """The packets in the order in which they were heard of; each is read when it is asked for."""
+
+    def __init__(self, database: Database, names: Callable[[], DropNames]) -> None:
+        self._db = database
+        self._names = names
+        self._ids: list[int] = []
+        self._last_row = 0
+        self._kept: dict[int, Packet] = {}
+
+    def refresh(self, trimmed: bool = False) -> None:
+        """Read which packets were added; with ``trimmed`` all again, as some may be gone."""
+        self._kept.clear()
+        if trimmed:
+            self._ids, self._last_row = [], 0
+        for row, number in self._db.all(
+            "SELECT row, id FROM packet WHERE row > ? ORDER BY row", (self._last_row,)
+        ):
+            self._ids.append(number)
+            self._last_row = row
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Packet: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Packet]: ...
+    def __getitem__(self, index: int | slice) -> Packet | Sequence[Packet]:
+        if isinstance(index, slice):
+            return [self.by_id(number) for number in self._ids[index]]
+        return self.by_id(self._ids[index])
+
+    def __iter__(self) -> Iterator[Packet]:
+        for start in range(0, len(self._ids), 1000):
+            ids = self._ids[start : start + 1000]
+            marks = ",".join("?" * len(ids))
+            rows = self._db.all(
+                f"SELECT {_COLUMNS} FROM packet WHERE id IN ({marks}) ORDER BY row",  # noqa: S608
+                tuple(ids),
+            )
+            yield from map(self._packet, rows)
+
+    def by_id(self, number: int) -> Packet:
+        """Return the packet with that id; KeyError where there is none."""
+        kept = self._kept.get(number)
+        if kept is None:
+            row = self._row(number)
+            if row is None:
+                raise KeyError(f"no packet {number} in the trace")
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            kept = self._kept[number] = self._packet(row)
+        return kept
+
+    def span(self, number: int) -> tuple[int, int] | None:
+        """Return the numbers of the packet's first and last event; None where it has none."""
+        row = self._row(number)
+        return (row[9], row[10]) if row and row[9] is not None else None
+
+    def _row(self, number: int) -> tuple[Any, ...] | None:
+        return self._db.one(f"SELECT {_COLUMNS} FROM packet WHERE id = ?", (number,))  # noqa: S608
+
+    def _packet(self, row: tuple[Any, ...]) -> Packet:
+        number, skb, first_seen, parent, origin, freed_at, dropped, reason, location = row[:9]
+        names = self._names()
+        at = to_unsigned(location) if location else None
+        symbol, line = names.location(at) if dropped else (None, None)
+        return Packet(
+            id=number,
+            skb=to_unsigned(skb),
+            first_seen=to_unsigned(first_seen),
+            parent=parent,
+            origin=ORIGINS[origin] if origin is not None and 0 <= origin < len(ORIGINS) else "seen",
+            freed_at=to_unsigned(freed_at) if freed_at is not None else None,
+            fate=None if dropped is None else "dropped" if dropped else "consumed",
+            drop_reason=names.reason(reason) if dropped else None,
+            drop_location=at if dropped else None,
+            drop_symbol=symbol,
+            drop_line=line,
+        )
+
+
+def _object(data: bytes | None) -> dict[str, Any]:
+    """Return the JSON object in ``data``; empty where there is none: names are only a help."""
+    try:
+        value = json.loads(data) if data else {}
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _hex(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return 0

@@ -1,0 +1,96 @@
+"""Where a capture puts what it saw: a trace file, a stream to another program, or several of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from ktcpdump_tui.model import Instruction, Summary, TraceHeader
+
+
+class TraceSink(Protocol):
+    """Takes a capture: header first, then plan, blobs, events, notes and progress in any order, close last.
+
+    A sink is used by one thread at a time.
+    """
+
+    def write_header(self, header: TraceHeader) -> None:
+        """Store what the trace says of itself; once, before anything else."""
+
+    def write_plan(self, instructions: Sequence[Instruction]) -> None:
+        """Store the instructions events refer to by index; a later call replaces it (source lines added)."""
+
+    def put_blob(self, name: str, data: bytes) -> None:
+        """Store or replace the bytes called ``name`` (names in use: trace/blobs.py)."""
+
+    def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
+        """Take any number of whole rows of ``layout.event_dtype(header.stack_bytes)``."""
+
+    def write_notes(self, notes: bytes | memoryview) -> None:
+        """Take any number of whole notes (``layout.NOTE_HEADER`` ...)."""
+
+    def write_progress(self, counts: dict[str, int]) -> None:
+        """Take the current totals by name; names beginning with ``lost`` are lost events."""
+
+    def flush(self) -> None:
+        """Make everything taken so far visible to readers."""
+
+    def close(self, summary: Summary | None) -> None:
+        """Finish; ``summary`` None means that the capture was cut off. A second call does nothing."""
+
+
+class TeeSink:
+    """Gives everything to several sinks, in order; an error of one reaches the caller at once."""
+
+    def __init__(self, *sinks: TraceSink) -> None:
+        self._sinks = sinks
+
+    def write_header(self, header: TraceHeader) -> None:
+        """Pass the header on."""
+        for sink in self._sinks:
+            sink.write_header(header)
+
+    def write_plan(self, instructions: Sequence[Instruction]) -> None:
+        """Pass the plan on."""
+        for sink in self._sinks:
+            sink.write_plan(instructions)
+
+    def put_blob(self, name: str, data: bytes) -> None:
+        """Pass a blob on."""
+        for sink in self._sinks:
+            sink.put_blob(name, data)
+
+    def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
+        """Pass events on."""
+        for sink in self._sinks:
+            sink.write_events(rows)
+
+    def write_notes(self, notes: bytes | memoryview) -> None:
+        """Pass notes on."""
+        for sink in self._sinks:
+            sink.write_notes(notes)
+
+    def write_progress(self, counts: dict[str, int]) -> None:
+        """Pass totals on."""
+        for sink in self._sinks:
+            sink.write_progress(counts)
+
+    def flush(self) -> None:
+        """Flush all."""
+        for sink in self._sinks:
+            sink.flush()
+
+    def close(self, summary: Summary | None) -> None:
+        """Close all, the later ones too where an earlier one fails."""
+        errors: list[Exception] = []
+        for sink in self._sinks:
+            try:
+                sink.close(summary)
+            except Exception as error:  # every sink gets its close; the first error goes on
+                errors.append(error)
+        if errors:
+            raise errors[0]

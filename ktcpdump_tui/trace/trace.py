@@ -1,0 +1,288 @@
+"""Reading a trace, while it is written or afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from ktcpdump_tui.model import Event, FoundBy, Instruction, LineState, Memory, ProbeState, Region
+from ktcpdump_tui.trace import codec, lines, records, schema
+from ktcpdump_tui.trace.blocks import MAX_INSNS, Database, EventBlocks, NoteBlocks, add_hits
+from ktcpdump_tui.trace.layout import FOUND_BY, EventFlag, event_dtype
+from ktcpdump_tui.trace.losses import LOSS, apply_fixes
+from ktcpdump_tui.trace.packets import DropNames, PacketTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ktcpdump_tui.model import Packet, Summary, TraceHeader
+    from ktcpdump_tui.trace.codec import Array
+    from ktcpdump_tui.trace.notes import PacketState
+
+_FOUND_BY = [FoundBy(name) for name in FOUND_BY]
+_REGS_AT = event_dtype(0).fields["regs"][1] - codec.HEAD.itemsize  # type: ignore[index]
+_REGS = event_dtype(0)["regs"].shape[0]
+_RSP, _RIP = 7, 16
+
+
+class Trace:
+    """A trace opened for reading; one object per thread.
+
+    Events are numbered from 1 in the order in which they reached the writer; ``ts`` may run back by
+    microseconds between CPUs. What the object shows changes only in ``refresh``. Numbers below ``first_no``
+    were removed by --max-size.
+    """
+
+    def __init__(self, database: Database, path: Path, live: bool) -> None:
+        self.path = path
+        self._db = database
+        self._live = live
+        self.finished = False
+        self.summary: Summary | None = None
+        self.plan: Sequence[Instruction] = []
+        self._plan_version = 0
+        self._removed_hits = np.zeros(0, "<u8")
+        self._removed_lost = 0
+        self._counts: dict[str, int] = {}
+        self._fixes: dict[int, int] = {}
+        self._last_fix = 0
+        self._names: DropNames | None = None
+        self.header: TraceHeader = self._read_header()
+        self._events = EventBlocks(database, self.header.stack_bytes)
+        self._notes = NoteBlocks(database)
+        self._packets = PacketTable(database, self._drop_names)
+        self.refresh()
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open the trace at ``path``; UserError where it is unreadable, damaged, or too new."""
+        path = Path(path)
+        connection = schema.open_for_reading(path)
+        live = path.with_name(path.name + "-wal").exists()
+        try:
+            return cls(Database(connection, path), path, live)
+        except BaseException:
+            connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close; the last reader of a trace that was read while it was written leaves it as one file."""
+        self._db.close()
+        if self._live and self.finished:
+            schema.make_single_file(self.path)
+
+    def refresh(self) -> int:
+        """Read what was committed since the last call; return the number of the last event."""
+        if self.finished:
+            return len(self)
+        meta = dict(self._db.all("SELECT key, value FROM meta WHERE key != 'header'"))
+        first_no = self._events.first_no
+        self._events.refresh()
+        self._notes.refresh()
+        self._packets.refresh(trimmed=self._events.first_no != first_no)
+        self._counts = dict(self._db.all("SELECT name, value FROM counts"))
+        for number, no, lost in self._db.all(
+            "SELECT id, no, lost FROM loss_fix WHERE id > ? ORDER BY id", (self._last_fix,)
+        ):
+            self._fixes[no], self._last_fix = lost, number
+        try:
+            if meta.get("plan_version", 0) != self._plan_version:
+                self._read_plan()
+                self._plan_version = meta["plan_version"]
+            if "removed_hits" in meta:
+                self._removed_hits = np.frombuffer(meta["removed_hits"], "<u8")
+                self._removed_lost = int(meta.get("removed_lost", 0))
+            if "summary" in meta:
+                self.summary = records.summary_from_json(meta["summary"])
+        except (ValueError, TypeError) as error:
+            raise self._db.damaged(str(error)) from error
+        # "finished" was read first: what was committed before it is now known.
+        self.finished = bool(meta.get("finished"))
+        return len(self)
+
+    def __len__(self) -> int:
+        """Return the number of events recorded, which is the last event's number."""
+        return self._events.last_no
+
+    @property
+    def first_no(self) -> int:
+        """Number of the first event that is still there."""
+        return self._events.first_no
+
+    def event(self, no: int) -> Event:
+        """Return event ``no``; IndexError where there is none."""
+        return next(self.events(no, no))
+
+    def events(self, first: int, last: int) -> Iterator[Event]:
+        """Yield the events ``first`` to ``last``, both included; IndexError where one is not there."""
+        no = first
+        while no <= last:
+            position = self._events.position(no)
+            block = self._events.blocks[position]
+            end = min(last + 1, block.end_no)
+            losses = dict(zip(*self._block_losses(position), strict=True))
+            for offset in range(no - block.first_no, end - block.first_no):
+                yield self._event(position, block.first_no, offset, losses.get(block.first_no + offset, 0))
+            no = end
+
+    def rows(self, first: int, last: int) -> Array:
+        """Return the raw rows (``layout.event_dtype``) of events ``first`` to ``last``, both included."""
+        parts = []
+        for position, low, high in self._slices(first, last):
+            size = codec.body_bytes(self.header.stack_bytes)
+            bodies = self._events.bodies(position)[low * size : high * size]
+            heads = self._events.heads(position)[low:high]
+            parts.append(codec.join_rows(heads, bodies, self.header.stack_bytes))
+        return np.concatenate(parts) if parts else np.empty(0, event_dtype(self.header.stack_bytes))
+
+    def heads(self, first: int, last: int) -> Array:
+        """Return the rows without registers and stack (``codec.HEAD``): several times as fast as ``rows``."""
+        parts = [self._events.heads(position)[low:high] for position, low, high in self._slices(first, last)]
+        return np.concatenate(parts) if parts else np.empty(0, codec.HEAD)
+
+    def state(self, number: int) -> PacketState | None:
+        """Return the packet state a row names in ``state``; None where it was lost."""
+        return self._notes.state(number) if number else None
+
+    def packets(self) -> Sequence[Packet]:
+        """Return the packets in the order in which they were heard of."""
+        return self._packets
+
+    def packet(self, number: int) -> Packet:
+        """Return the packet with that id; KeyError where there is none."""
+        return self._packets.by_id(number)
+
+    def packet_span(self, number: int) -> tuple[int, int] | None:
+        """Return the numbers of a packet's first and last event; None where it has none."""
+        return self._packets.span(number)
+
+    def hits(self) -> Array:
+        """Return how often each instruction of the plan was executed (u64), removed events included."""
+        hits = np.zeros(max(len(self.plan), len(self._removed_hits), len(self._events.final_hits)), "<u8")
+        hits[: len(self._removed_hits)] += self._removed_hits
+        hits[: len(self._events.final_hits)] += self._events.final_hits
+        if self._events.blocks:
+            hits = add_hits(hits, self._events.blocks[-1].tally)
+        return hits[: max(len(self.plan), 0)] if self.plan else hits
+
+    def counts(self) -> dict[str, int]:
+        """Return the totals by name as the capture last gave them."""
+        return dict(self._counts)
+
+    def losses(self) -> Array:
+        """Return where events are missing: rows of ``losses.LOSS``, ordered by ``no``."""
+        parts = [block.loss for block in self._events.blocks if len(block.loss)]
+        return apply_fixes(np.concatenate(parts), self._fixes) if parts else np.empty(0, LOSS)
+
+    def lost(self) -> bool:
+        """Return whether any event was lost: a gap, a count called ``lost...``, or in the summary."""
+        totals = self.summary.lost.values() if self.summary else ()
+        counted = (value for name, value in self._counts.items() if name.startswith("lost"))
+        return bool(self._removed_lost or any(totals) or any(counted) or len(self.losses()))
+
+    def line_states(self) -> dict[tuple[str, int], LineState]:
+        """Return the state of each (file, line) of the plan (see lines.py)."""
+        return lines.line_states(self.plan, self.hits(), self.lost())
+
+    def line_hits(self) -> dict[tuple[str, int], int]:
+        """Return how often each (file, line) of the plan was executed (see lines.py)."""
+        return lines.line_hits(self.plan, self.hits())
+
+    def blob(self, name: str) -> bytes | None:
+        """Return the bytes stored under ``name``, or None."""
+        row = self._db.one("SELECT data FROM blob WHERE name = ?", (name,))
+        if row is None:
+            return None
+        try:
+            return codec.decompress(row[0])
+        except (ValueError, TypeError) as error:
+            raise self._db.damaged(f"{name}: {error}") from error
+
+    def blob_names(self) -> list[str]:
+        """Return the names of the stored blobs, sorted."""
+        return [name for (name,) in self._db.all("SELECT name FROM blob ORDER BY name")]
+
+    def instruction(self, index: int) -> Instruction:
+        """Return an instruction of the plan; one without a name where the plan does not have it."""
+        if index < len(self.plan):
+            return self.plan[index]
+        return Instruction(index=index, address=0, symbol="?", offset=0, probe=ProbeState.ATTACHED)
+
+    def _event(self, position: int, first_no: int, offset: int, lost: int) -> Event:
+        row = self._events.heads(position)[offset].item()
+        ts, _seq, state_number, skb, cfa, insn, packet, pid, cpu, found_by, flags, comm = row
+        size = codec.body_bytes(self.header.stack_bytes)
+        bodies = self._events.bodies(position)
+        start = offset * size
+        regs = tuple(np.frombuffer(bodies, "<u8", _REGS, start + _REGS_AT).tolist())
+        stack_at = start + _REGS_AT + _REGS * 8
+        state = self.state(state_number)
+        regions: tuple[Region, ...] = state.regions if state else ()
+        if self.header.stack_bytes and not flags & EventFlag.STACK_UNREADABLE:
+            stack = bodies[stack_at : stack_at + self.header.stack_bytes]
+            regions = (Region(regs[_RSP], stack, "stack"), *regions)
+        return Event(
+            no=first_no + offset,
+            ts=ts,
+            cpu=cpu,
+            pid=pid,
+            comm=comm.decode("utf-8", "replace"),
+            instruction=self.instruction(insn),
+            packet_id=packet,
+            skb=skb,
+            len=state.len if state else None,
+            dev=(state.dev or None) if state else None,
+            netns=(state.netns or None) if state else None,
+            found_by=_FOUND_BY[found_by] if found_by < len(_FOUND_BY) else FoundBy.FRAME,
+            lost_before=lost,
+            cfa=cfa or None,
+            regs=regs,
+            packet=state.packet if state else b"",
+            link=state.link if state else "ethernet",
+            ifindex=(state.ifindex or None) if state else None,
+            mark=state.mark if state else None,
+            memory=Memory(regions),
+        )
+
+    def _block_losses(self, position: int) -> tuple[list[int], list[int]]:
+        losses = apply_fixes(self._events.blocks[position].loss, self._fixes)
+        return losses["no"].tolist(), losses["lost"].tolist()
+
+    def _slices(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        no = first
+        while no <= last:
+            position = self._events.position(no)
+            block = self._events.blocks[position]
+            end = min(last + 1, block.end_no)
+            yield position, no - block.first_no, end - block.first_no
+            no = end
+
+    def _read_header(self) -> TraceHeader:
+        row = self._db.one("SELECT value FROM meta WHERE key = 'header'")
+        if row is None:
+            raise self._db.damaged("it was cut off before its header")
+        try:
+            return records.header_from_json(row[0])
+        except (ValueError, TypeError) as error:
+            raise self._db.damaged(f"its header: {error}") from error
+
+    def _read_plan(self) -> None:
+        row = self._db.one("SELECT data FROM plan")
+        plan = records.plan_from_json(codec.decompress(row[0])) if row else []
+        if len(plan) > MAX_INSNS:
+            raise ValueError(f"a plan of {len(plan)} instructions")
+        self.plan = plan
+        self._names = None
+
+    def _drop_names(self) -> DropNames:
+        if self._names is None:
+            self._names = DropNames(self.blob("drop_reasons"), self.blob("symbols"), self.plan)
+        return self._names
