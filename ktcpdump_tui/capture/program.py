@@ -191,7 +191,7 @@ class Program:
     def attach_tracepoints(self) -> None:
         """Attach the two ends of a packet's life; the kernel detaches them with our descriptors."""
         for name in self.RAW_TRACEPOINTS:
-            self._bpf.attach_raw_tracepoint(tp=name, fn_name=f"raw_tracepoint__{name}")
+            self._bpf.attach_raw_tracepoint(tp=name, fn_name=f"on_{name}")
 
     def load_instructions(self, entries: Iterable[InstructionEntry]) -> None:
         """Tell the program what the probed addresses are."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -55,19 +55,19 @@ class Ring:
 
 
 class RowRing(Ring):
-    """A ring buffer whose records all have ``row_bytes`` bytes."""
+    """A ring buffer whose records all are one ``row`` each."""
 
-    def __init__(self, fd: int, size: int, row_bytes: int) -> None:
+    def __init__(self, fd: int, size: int, row: np.dtype[Any]) -> None:
         super().__init__(fd, size)
-        self.row_bytes = row_bytes
-        self._stride = HEADER_BYTES + aligned(row_bytes)
+        self.row = row
+        self._stride = HEADER_BYTES + aligned(row.itemsize)
 
-    def read(self, most: int = 1 << 16) -> npt.NDArray[np.uint8]:
-        """Return up to ``most`` finished rows as an array of shape (rows, row_bytes), and consume them."""
+    def read(self, most: int = 1 << 16) -> npt.NDArray[Any]:
+        """Return up to ``most`` finished rows as a one-dimensional array of ``row``, and consume them."""
         consumed = self._consumer.value
         count = min((int(self._producer[0]) - consumed) // self._stride, most)
         if count <= 0:
-            return np.empty((0, self.row_bytes), np.uint8)
+            return np.empty(0, self.row)
         start = consumed % self.size
         # A batch may go once round the end: the second mapping makes it contiguous.
         count = min(count, self.size // self._stride)
@@ -76,7 +76,7 @@ class RowRing(Ring):
         busy = np.flatnonzero(lengths & np.uint32(BUSY))
         if len(busy):
             count = int(busy[0])
-        rows = records[:count, HEADER_BYTES : HEADER_BYTES + self.row_bytes].copy()
+        rows = records[:count, HEADER_BYTES : HEADER_BYTES + self.row.itemsize].copy().reshape(-1).view(self.row)
         self._consumer.value = consumed + count * self._stride
         return rows
 

@@ -745,7 +745,7 @@ int on_release(struct pt_regs *ctx)
     return 0;
 }
 
-RAW_TRACEPOINT_PROBE(kfree_skb)
+int on_kfree_skb(struct bpf_raw_tracepoint_args *ctx)
 {
     u64 skb = ctx->args[0];
     struct tracked *known = tracked.lookup(&skb);
@@ -756,7 +756,7 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
     return 0;
 }
 
-RAW_TRACEPOINT_PROBE(consume_skb)
+int on_consume_skb(struct bpf_raw_tracepoint_args *ctx)
 {
     u64 skb = ctx->args[0];
     struct tracked *known = tracked.lookup(&skb);
