@@ -1,0 +1,333 @@
+"""The command line: what is asked for, checked as far as that needs no kernel and no file."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from ktcpdump_tui import __version__
+from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.options_help import DESCRIPTION, EPILOG, GROUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: An expression written over several words after the options, or one that is all in one word.
+PROGRAM: Final = "ktcpdump-tui"
+#: Written where --lab stands without a version: argparse would take the next word for it.
+_LAB_DEFAULT: Final = "--lab=default"
+_SUFFIXES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All options, by the long names of CLI.md; None, empty or False where not given."""
+
+    expression: str = ""
+    specs: tuple[str, ...] = ()
+    debug_image: Path | None = None
+    write: str | None = None
+    record: str | None = None
+    replay: str | None = None
+    no_tui: bool = False
+    json: bool = False
+    sources: tuple[str, ...] = ()
+    snaplen: int | None = None
+    events: int | None = None
+    packets: int | None = None
+    duration: float | None = None
+    command: str | None = None
+    ready_file: Path | None = None
+    max_probes: int | None = None
+    max_size: int | None = None
+    netns: int | None = None
+    ifname: str | None = None
+    mark: tuple[int, int] | None = None
+    filter_tunnel: str | None = None
+    survey: bool = False
+    locals: bool = False
+    watches: tuple[str, ...] = ()
+    captures: tuple[str, ...] = ()
+    compare: tuple[int, int] | None = None
+    list: str | None = None
+    lab: str | None = None
+    check: bool = False
+    verbose: bool = False
+    command_line: tuple[str, ...] = ()
+
+    @property
+    def headless(self) -> bool:
+        """Whether no screen is drawn: a table, JSON, or a stream on stdout."""
+        return self.no_tui or self.json or "-" in (self.write, self.record)
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Return the options ``arguments`` (without the program's name) ask for.
+
+    UsageError where they are wrong or contradict each other; SystemExit 0 after --help and --version.
+    """
+    parser = _parser()
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    before = [_LAB_DEFAULT if word == "--lab" else word for word in words[:end]]
+    values = vars(parser.parse_intermixed_args(before))
+    values["expression"] = " ".join([*values["expression"], *words[end + 1 :]]).strip()
+    for name in ("specs", "sources", "watches", "captures"):
+        values[name] = tuple(values[name] or ())
+    values["specs"] = tuple(spec for each in values["specs"] for spec in _split_specs(each))
+    if values["compare"] is not None:
+        values["compare"] = tuple(values["compare"])
+    options = Options(**values, command_line=(PROGRAM, *arguments))
+    _check(options)
+    return options
+
+
+def guest_arguments(options: Options, debug_image: Path) -> list[str]:
+    """Return the arguments with which the same capture runs elsewhere and streams its trace to stdout."""
+    words: list[str] = ["--no-tui", "--record", "-", "--debug-image", str(debug_image)]
+    for flag, value in (
+        ("--snaplen", options.snaplen),
+        ("-c", options.events),
+        ("--packets", options.packets),
+        ("--duration", options.duration),
+        ("--cmd", options.command),
+        ("--max-probes", options.max_probes),
+        ("--netns", options.netns),
+        ("--ifname", options.ifname),
+        ("--filter-tunnel", options.filter_tunnel),
+    ):
+        if value is not None:
+            words.append(f"{flag}={value}" if flag.startswith("--") else f"{flag}{value}")
+    if options.mark:
+        words.append(f"--mark={options.mark[0]:#x}/{options.mark[1]:#x}")
+    words += [f"--interface-function={spec}" for spec in options.specs]
+    words += [f"--capture={path}" for path in options.captures]
+    words += [flag for flag, given in (("--survey", options.survey), ("--verbose", options.verbose)) if given]
+    return [*words, "--", options.expression] if options.expression else words
+
+
+def _split_specs(text: str) -> list[str]:
+    specs = [spec.strip() for spec in text.split(",")]
+    if not all(specs):
+        raise UsageError(f"-i {text!r} has an empty SPEC", "write -i 'ip_rcv,tcp_v4_rcv+*'")
+    return specs
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser that raises UsageError, with the option that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        remedy = f"{PROGRAM} --help"
+        if unknown := re.match(r"unrecognized arguments: (-\S+)", message):
+            name = unknown[1].partition("=")[0]
+            message = f"unknown option {name}"
+            known = [each for each in self._option_string_actions if each.startswith("--")]
+            if near := difflib.get_close_matches(name, known, n=1):
+                remedy = f"did you mean {near[0]}?"
+        elif bad := re.match(r"argument ([^:]+): (.*)", message):
+            name = bad[1].split("/")[-1]
+            message = f"{name}: {bad[2]}"
+        raise UsageError(message, remedy)
+
+    def format_help(self) -> str:
+        """Return the help; argparse does not know values that may only stand after an equals sign."""
+        return super().format_help().replace("--lab VERSION  ", "--lab[=VERSION]")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=PROGRAM,
+        usage=DESCRIPTION.usage,
+        description=DESCRIPTION.text,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument("expression", nargs="*", metavar="EXPRESSION", help=argparse.SUPPRESS)
+    kinds: dict[str, Callable[[str], Any]] = {
+        "count": _count,
+        "snaplen": _snaplen,
+        "seconds": _seconds,
+        "size": _size,
+        "mark": _mark,
+        "path": _path,
+        "number": _number,
+        "text": _text,
+    }
+    for title, rows in GROUPS:
+        group = parser.add_argument_group(title)
+        for row in rows:
+            settings: dict[str, Any] = {"help": row.help}
+            if row.kind == "flag":
+                settings |= {"action": "store_true"}
+            elif row.kind == "help":
+                settings |= {"action": "help"}
+            elif row.kind == "version":
+                settings |= {"action": "version", "version": f"{PROGRAM} {__version__}"}
+            else:
+                settings |= {"metavar": row.metavar, "type": kinds[row.kind]}
+                if row.repeatable:
+                    settings["action"] = "append"
+                if isinstance(row.metavar, tuple):
+                    settings["nargs"] = len(row.metavar)
+            if row.kind not in ("help", "version"):
+                settings["dest"] = row.dest
+            group.add_argument(*row.flags, **settings)
+    assert {field.name for field in fields(Options)} == {action.dest for action in parser._actions} - {
+        "help",
+        "version",
+    } | {"command_line"}
+    return parser
+
+
+# What a value must be: argparse adds the option's name to the sentence.
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _count(text: str) -> int:
+    number = _whole(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def _number(text: str) -> int:
+    number = _whole(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _snaplen(text: str) -> int:
+    from ktcpdump_tui.capture.options import MAX_SNAPLEN
+
+    number = _number(text)
+    if number > MAX_SNAPLEN:
+        raise argparse.ArgumentTypeError(f"{text} is more than the {MAX_SNAPLEN} bytes an event can hold")
+    return number or MAX_SNAPLEN
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(?:i?b)?", text.lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes (such as 500M or 2G)")
+    size = int(float(match[1]) * _SUFFIXES[match[2]])
+    if size < 1 << 20:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1M, too little for a trace")
+    return size
+
+
+def _mark(text: str) -> tuple[int, int]:
+    value, slash, mask = text.partition("/")
+    numbers = _number(value), _number(mask) if slash else 0xFFFF_FFFF
+    if max(numbers) > 0xFFFF_FFFF:
+        raise argparse.ArgumentTypeError(f"{text} does not fit in 32 bits")
+    return numbers
+
+
+def _path(text: str) -> Path:
+    return Path(_text(text)).expanduser()
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+#: Options that say what to capture, and mean nothing where nothing is captured: (field, as typed).
+_CAPTURE_ONLY: Final = (
+    ("specs", "-i"),
+    ("survey", "--survey"),
+    ("record", "-o"),
+    ("snaplen", "-S"),
+    ("duration", "--duration"),
+    ("command", "--cmd"),
+    ("ready_file", "--ready-file"),
+    ("max_probes", "--max-probes"),
+    ("max_size", "--max-size"),
+    ("netns", "--netns"),
+    ("ifname", "--ifname"),
+    ("mark", "--mark"),
+    ("filter_tunnel", "--filter-tunnel"),
+    ("captures", "--capture"),
+)
+#: Options that say how events are shown, and mean nothing where only a plan or a report is printed.
+_EVENT_ONLY: Final = (
+    ("write", "-w"),
+    ("replay", "-r"),
+    ("json", "--json"),
+    ("events", "-c"),
+    ("packets", "--packets"),
+    ("locals", "--locals"),
+    ("watches", "--watch"),
+    ("compare", "--compare"),
+    ("expression", "EXPRESSION"),
+)
+
+
+def _check(options: Options) -> None:
+    """Refuse what contradicts itself, in the words that were typed."""
+
+    def given(*table: tuple[str, str]) -> str | None:
+        return next(
+            (flag for name, flag in table if getattr(options, name) not in (None, (), "", False)), None
+        )
+
+    for name, flag in (("list", "--list"), ("check", "--check")):
+        if getattr(options, name):
+            other = given(*_EVENT_ONLY, *_CAPTURE_ONLY)
+            if name == "list" and options.check:
+                other = "--check"
+            if other:
+                raise UsageError(
+                    f"{flag} captures nothing, so {other} has no meaning with it", f"leave out {other}"
+                )
+    if options.replay is not None:
+        if other := given(*_CAPTURE_ONLY, ("lab", "--lab"), ("debug_image", "-d")):
+            raise UsageError(f"-r shows what was recorded, so {other} comes too late", f"leave out {other}")
+    elif options.compare:
+        raise UsageError("--compare needs a recorded trace", "add -r FILE.ktrace")
+    if options.compare and (options.json or options.write):
+        raise UsageError("--compare prints a comparison, not events", "leave out --json and -w")
+    on_stdout = [
+        flag
+        for flag, used in (
+            ("-w -", options.write == "-"),
+            ("-o -", options.record == "-"),
+            ("--json", options.json),
+        )
+        if used
+    ]
+    if len(on_stdout) > 1:
+        raise UsageError(
+            f"{' and '.join(on_stdout)} would both write to stdout", "name a file for one of them"
+        )
+    if options.locals and not options.json:
+        raise UsageError("--locals needs --json", "add --json")
+    if options.write and options.write == options.record:
+        raise UsageError(f"-w and -o both name {options.write}", "name two files")
+    if options.lab not in (None, "default") and not re.fullmatch(r"\d+\.\d+", options.lab or ""):
+        raise UsageError(f"--lab={options.lab} is no kernel version", "write --lab, --lab=6.1 or --lab=6.12")
