@@ -34,6 +34,8 @@ VIRTIOFSD_PATHS = (Path("/usr/libexec/virtiofsd"), Path("/usr/lib/qemu/virtiofsd
 BUSYBOX_PATHS = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
 #: How many commands can run in the guest at once.
 PAIRS = 8
+TAIL_LINES = 12
+TAIL_BYTES = 64 * 1024
 #: What a dying parent's children get; start_new_session keeps the terminal's Ctrl-C from them.
 WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
@@ -185,15 +187,13 @@ class Machine:
         """Whether both processes run."""
         return all(child.poll() is None for child in self._children)
 
-    def tail(self, lines: int = 12) -> str:
-        """Return the last lines of the guest's console and of what the two programs said."""
+    def tail(self) -> str:
+        """Return the last lines that tell: of the guest's console, then of what the two programs said."""
         texts = []
         for file in (self._console, self._messages):
-            if file.closed:
-                continue
             size = os.fstat(file.fileno()).st_size
-            text = os.pread(file.fileno(), 16384, max(0, size - 16384)).decode(errors="replace")
-            texts += [row.rstrip() for row in text.splitlines() if row.strip()][-lines:]
+            text = os.pread(file.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
+            texts += telling_lines([row.rstrip() for row in text.splitlines() if row.strip()])
         return "\n".join(texts)
 
     def stop(self) -> None:
@@ -223,6 +223,14 @@ class Machine:
             for end in pair:
                 end.close()
         self._files.close()
+
+
+def telling_lines(rows: list[str]) -> list[str]:
+    """Return the rows around a kernel panic (what follows it is a stack trace), else the last ones."""
+    for number, row in enumerate(rows):
+        if "Kernel panic" in row:
+            return rows[max(0, number - 3) : number + TAIL_LINES - 3]
+    return rows[-TAIL_LINES:]
 
 
 def find_tools() -> Tools | None:

@@ -1,0 +1,141 @@
+"""The machine ends with the program, however that ends, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.lab import Lab, LabError, kvm, machine, packages
+from ktcpdump_tui.lab import lab as lab_module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSION = "6.12"
+
+
+def processes_with(marker: str) -> list[str]:
+    """Return the command lines of the processes that have ``marker`` in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and marker.encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:100])
+        except OSError:
+            continue
+    return found
+
+
+def wait_until_gone(marker: str, seconds: float) -> list[str]:
+    """Return what is still there after at most ``seconds``."""
+    end = time.monotonic() + seconds
+    while (left := processes_with(marker)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return left
+
+
+@pytest.fixture
+def marker() -> Iterator[str]:
+    """A word in the environment of everything that the test starts."""
+    yield (word := f"lab-test-{uuid.uuid4()}")
+    assert not processes_with(word)
+
+
+def start(marker: str, tmp_path: Path) -> subprocess.Popen[bytes]:
+    """Start a program with a lab that prints ``up`` and then stays."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ktcpdump_tui.lab", "run", VERSION, "echo up; exec sleep 1000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"LAB_TEST": marker, "TMPDIR": str(tmp_path)},
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.2, 0.3, 0.5, 2.0])
+def test_killed_while_it_starts(marker: str, tmp_path: Path, seconds: float) -> None:
+    program = start(marker, tmp_path)
+    # Not a wait for a condition: the moment itself is what is varied.
+    time.sleep(seconds)
+    program.kill()
+    program.communicate()
+    assert wait_until_gone(marker, 5) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_while_a_command_runs(marker: str, tmp_path: Path) -> None:
+    program = start(marker, tmp_path)
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"up\n"
+    assert len(processes_with(marker)) >= 3  # itself, QEMU, virtiofsd
+    program.kill()
+    program.communicate()
+    assert wait_until_gone(marker, 5) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_reaches_the_command_inside(marker: str, tmp_path: Path) -> None:
+    program = start(marker, tmp_path)
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"up\n"
+    program.send_signal(signal.SIGINT)
+    program.communicate(timeout=30)
+    assert program.returncode == -signal.SIGINT & 0xFF  # that of sleep
+    assert wait_until_gone(marker, 5) == []
+
+
+def test_the_guest_itself_ends_when_its_control_port_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What remains if the program is killed before its children have asked for its death signal.
+    statuses = []
+
+    def wait_instead(vm: machine.Machine) -> None:
+        statuses[:] = [child.wait(30) for child in vm._children]
+
+    monkeypatch.setattr(machine.Machine, "kill", wait_instead)
+    with Lab(VERSION) as lab:
+        assert lab._machine is not None
+        lab._machine.stop()
+        lab.close()
+        assert statuses == [
+            0,
+            0,
+        ]  # QEMU runs with -no-reboot and the guest has reset itself; so virtiofsd ends
+        with pytest.raises(LabError):
+            lab.check_output("true")
+
+
+def test_a_panic_is_told_with_the_last_words_of_the_guest() -> None:
+    with Lab(VERSION) as lab:
+        process = lab.run("echo before; echo c > /proc/sysrq-trigger; sleep 1000")
+        with pytest.raises(LabError, match=r"has ended(.|\n)*Kernel panic - not syncing: sysrq"):
+            process.communicate(60)
+        with pytest.raises(LabError):
+            process.wait()
+        with pytest.raises(LabError):
+            lab.run("true")
+
+
+def test_a_guest_that_does_not_come_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lab_module.BOOT_LIMIT, "tcg", 15.0)
+    with (
+        pytest.raises(UserError, match=r"did not come up within 15 s(.|\n)*Kernel panic"),
+        Lab(VERSION, append="panic=0 rdinit=/no-init", accelerator="tcg"),
+    ):
+        pass
+
+
+def test_the_probe_of_kvm_is_a_real_boot() -> None:
+    # Software emulation must pass the test that KVM is put to, and something that cannot boot must not.
+    tools = machine.find_tools()
+    assert tools is not None
+    kernel = packages.fetch(VERSION)
+    assert kvm.probe(tools, kernel, accelerator="tcg", limit=60)
+    assert not kvm.probe(tools, kernel, accelerator="tcg", limit=0.5)
