@@ -160,12 +160,14 @@ class _Builder:
     def _locations(self, die: Die, attribute: int) -> Locations:
         holder = _holder(die, attribute)
         if holder is not None:
-            # an expression over a copied-out constant is still relative to the unit it was written in
+            # references in an expression are relative to the unit it was written in
+            unit, low = holder.unit, self.low
             return [
-                [None, None, self._expression(holder.unit, data)]
+                [None, None, self._expression(unit, data)]
                 if span is None
-                else [span[0] - self.low, span[1] - self.low, self._expression(holder.unit, data)]
+                else [span[0] - low, span[1] - low, self._expression(unit, data)]
                 for span, data in locations_of(holder, attribute)
+                if span is None or span[1] > span[0] or span[0] == low
             ]
         holder = _holder(die, At.CONST_VALUE) if attribute == At.LOCATION else None
         return [] if holder is None else [[None, None, self._number(_constant(holder))]]

@@ -50,7 +50,8 @@ def ranges_of(die: Die) -> list[Range]:
 def locations_of(die: Die, attribute: int = At.LOCATION) -> list[Located]:
     """Return where the value is kept: one entry with range None for an expression, else the list's entries.
 
-    Empty where the attribute is absent or its list has no entry that covers an instruction.
+    Empty where the attribute is absent. Entries of no length are kept: at a function's first instruction they
+    say where a parameter was before (DWARF 5 section 2.6.2 gives them no effect, gdb gives them this one).
     """
     block = die.block(attribute)
     if block is not None:
@@ -141,7 +142,7 @@ def _read_lists(unit: Unit, section: str, offset: int, *, locations: bool) -> li
                 length, offset = uleb(data, offset)
                 expression = bytes(data[offset : offset + length])
                 offset += length
-            if span is None or span[1] > span[0]:
+            if span is None or span[1] > span[0] or (locations and span[1] == span[0]):
                 found.append((span, expression))
     except IndexError as error:
         raise BadDwarfError(f"the debug information is damaged: {section} ends early") from error
@@ -168,6 +169,6 @@ def _read_pairs(unit: Unit, section: str, offset: int, *, locations: bool) -> li
             length = int.from_bytes(data[offset : offset + 2], "little")
             expression = bytes(data[offset + 2 : offset + 2 + length])
             offset += 2 + length
-        if high > low:
+        if high > low or (locations and high == low):
             found.append(((base + low, base + high), expression))
     raise BadDwarfError(f"the debug information is damaged: {section} ends early")

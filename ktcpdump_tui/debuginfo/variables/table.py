@@ -32,7 +32,8 @@ _MAGIC: Final = b"KTVARS1\n"
 #: A table of this many bytes unpacked is not one of ours.
 _MOST_BYTES: Final = 512 << 20
 
-#: [(low, high, number of an expression)]; low None: everywhere. Addresses count from the function's lowest.
+#: [(low, high, number of an expression)]; low None: everywhere. Addresses count from the function's lowest;
+#: (0, 0) is at the function's first instruction.
 Locations = list[list[int | None]]
 
 
@@ -229,7 +230,7 @@ class VariableTable:
         for low, high, expression in locations:
             if low is None or high is None:
                 default = expression
-            elif low <= offset < high:
+            elif low <= offset < high or offset == low == high == 0:
                 return self.expressions[expression or 0]
         return None if default is None else self.expressions[default]
 
