@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final, Self, cast
 from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 
 from ktcpdump_tui.debuginfo import altlink
+from ktcpdump_tui.debuginfo.cfi import FrameTable
 from ktcpdump_tui.debuginfo.errors import reading
 from ktcpdump_tui.debuginfo.inlines import InlineIndex
 from ktcpdump_tui.debuginfo.lines import LineIndex
+from ktcpdump_tui.debuginfo.orc import OrcTable, orc_of
 from ktcpdump_tui.debuginfo.reader import DwarfReader
 from ktcpdump_tui.debuginfo.relocate import relocate
 from ktcpdump_tui.debuginfo.sections import ET_REL, SHT_NOBITS, ElfFile
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from elftools.dwarf.die import DIE
 
     from ktcpdump_tui.debuginfo.ranges import Ranges
-    from ktcpdump_tui.model import InlineFrame, SourceLine
+    from ktcpdump_tui.model import FrameRule, InlineFrame, SourceLine
 
 #: The sections pyelftools' DWARFInfo is made from; those a file lacks are None.
 _DWARF_SECTIONS: Final = (
@@ -38,8 +40,10 @@ _DWARF_SECTIONS: Final = (
     "debug_line_str", "debug_loclists", "debug_rnglists", "debug_sup", "gnu_debugaltlink", "debug_types",
 )  # fmt: skip
 
-#: Where the first section goes that nobody gave an address: not 0, which is DWARF's "no address".
+#: Where the first section goes if nobody gave an address: not 0, which is DWARF's "no address".
 _FIRST_FREE: Final = 0x1000
+#: How far the first section without an address is from the last one that has one: beyond its end.
+_GAP: Final = 1 << 26
 
 
 class DebugImage:
@@ -47,8 +51,8 @@ class DebugImage:
 
     For a vmlinux, addresses are link-time ones (run-time address - KASLR slide). For a module
     (ET_REL) they are what ``section_addresses`` makes them: run-time ones if it holds what
-    /sys/module/NAME/sections says. Sections that are not named there are laid out from 0x1000 on, without
-    overlap, so that a module can also be read without being loaded; ``section_addresses`` tells where.
+    /sys/module/NAME/sections says. Sections that are not named there (all, for a module that is not loaded)
+    are laid out behind those, without overlap; ``section_addresses`` tells where.
     Not safe for several threads at once: pyelftools' streams have positions.
     """
 
@@ -169,6 +173,22 @@ class DebugImage:
         with reading(self.path, ".debug_line"):
             return self.lines.addresses_of(file, first, last)
 
+    @cached_property
+    def orc(self) -> OrcTable | None:
+        """The ORC table of this file, None where it has none (CONFIG_UNWINDER_ORC is off, not x86-64)."""
+        with reading(self.path, ".orc_unwind"):
+            return orc_of(self)
+
+    @cached_property
+    def cfi(self) -> FrameTable:
+        """The .debug_frame of this file; empty where it has none."""
+        return FrameTable(self.section_bytes(".debug_frame"))
+
+    def frame_rules(self, addresses: Sequence[int]) -> list[FrameRule | None]:
+        """Return the rule for the CFA at each address from .debug_frame, None where it has none."""
+        with reading(self.path, ".debug_frame"):
+            return self.cfi.rules(addresses)
+
     def inline_chain(self, address: int) -> tuple[InlineFrame, ...]:
         """Return the functions ``address`` belongs to, innermost first; the last exists in machine code."""
         with reading(self.path, ".debug_info"):
@@ -255,7 +275,8 @@ def _layout(elf: ElfFile, given: Mapping[str, int]) -> dict[str, int]:
     if elf.type != ET_REL:
         return {section.name: section.address for section in elf.sections if section.allocated}
     addresses: dict[str, int] = {}
-    free = _FIRST_FREE
+    # Within the reach of 32-bit relocations from the sections that were given an address.
+    free = max(given.values()) + _GAP if given else _FIRST_FREE
     for section in elf.sections:
         if not section.allocated or section.name in addresses:
             continue

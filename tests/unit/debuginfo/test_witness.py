@@ -46,11 +46,20 @@ def differences(witness: Witness, image: DebugImage, count: int, *, by_section: 
 def explained(witness: Witness, image: DebugImage, address: int, section: str | None) -> bool:
     """Whether the difference at ``address`` is eu-addr2line's own, by the rows in question.
 
-    It looks up the callers not at the address but where the row in force begins. Where an inlined call ends
-    in the middle of a row (rows without a statement of their own) the two differ: then its callers must be
-    those of the row's beginning, its function and line ours, and GNU addr2line must agree with us on all.
+    - It looks up the callers not at the address but where the row in force begins. Where an inlined call
+      ends in the middle of a row (rows without a statement of their own) the two differ: then its callers
+      must be those of the row's beginning, its function and line ours, and GNU addr2line must agree with us.
+    - It gives the padding before the first function of a section (``__pfx_``) the last line of the section
+      before, although that sequence has ended: then GNU addr2line must know no line either.
     """
     ours = witness.ours(image, address)
+    if not ours:
+        name = image.symbols.at(address)
+        return (
+            bool(name)
+            and name[0].name.startswith("__pfx_")
+            and witness.binutils(image, address, section)[0][2] == 0
+        )
     unit = image.units.at(address)
     table = image.lines.table(unit) if unit else None
     assert table
