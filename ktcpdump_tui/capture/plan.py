@@ -1,0 +1,390 @@
+"""The plan: which instructions of which functions are to be probed, decoded from the live code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from ktcpdump_tui.capture.resolve import Target, is_fragment
+from ktcpdump_tui.capture.spec import Want
+from ktcpdump_tui.debuginfo.disasm import disassemble
+from ktcpdump_tui.errors import UsageError, UserError
+from ktcpdump_tui.kernel.text import ENDBR, NOP5, entry_offset
+from ktcpdump_tui.model import Flow, Instruction, ProbeState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ktcpdump_tui.capture.functions import ArgumentLocation, ArgumentSource, KernelTypes
+    from ktcpdump_tui.kernel.blacklist import Blacklist
+    from ktcpdump_tui.kernel.symbols import Kallsyms, Symbol
+    from ktcpdump_tui.kernel.text import LiveText, ReservedCode
+    from ktcpdump_tui.model import FrameRule
+
+    #: Frame rules for run-time addresses, None where unknown.
+    FrameSource = Callable[[Sequence[int]], Sequence[FrameRule | None]]
+
+#: The longest instruction: what has to be read to decode an entry after ``endbr64``.
+_ENTRY_BYTES: Final = 4 + 15
+
+#: Bytes of code per instruction, roughly, where a count is refused before anything is decoded.
+_BYTES_PER_INSTRUCTION: Final = 4.3
+
+_PADDING: Final = "padding"
+_TRAP: Final = "the kernel allows no probe on a trap"
+_ENDBR: Final = "endbr64: the probe is on the instruction after it"
+_BLACKLISTED: Final = "the kernel allows no probe in this function (kprobe blacklist)"
+_NOT_ASKED: Final = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFunction:
+    """A function of the plan. Its fragments (``.cold``) run in its frame and are among its ``parts``.
+
+    ``entry`` is the address whose execution means that the function was called (after ``endbr64``).
+    ``leaves`` are the addresses at which its frame ends: returns and tail calls; empty where only the entry
+    is in the plan. ``arguments`` are its skbs at the entry; empty where it takes none, or where that is not
+    known (``known`` is then False). ``instructions`` are the indices of its instructions in the plan.
+    """
+
+    number: int
+    symbol: Symbol
+    function: str
+    parts: tuple[Symbol, ...]
+    entry: int
+    leaves: tuple[int, ...]
+    arguments: tuple[ArgumentLocation, ...]
+    known: bool
+    instructions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``function_of`` gives the function's number for each instruction; ``asked`` counts per SPEC."""
+
+    functions: tuple[PlannedFunction, ...]
+    instructions: tuple[Instruction, ...]
+    function_of: tuple[int, ...]
+    asked: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def addresses(self) -> list[int]:
+        """The addresses to probe."""
+        return [one.address for one in self.instructions if one.probe is ProbeState.ATTACHED]
+
+    def at(self, address: int) -> Instruction | None:
+        """Return the instruction at ``address``."""
+        return next((one for one in self.instructions if one.address == address), None)
+
+    def refused(self, refusals: Mapping[int, str]) -> Plan:
+        """Return the plan with what the kernel refused: {address: reason}."""
+        if not refusals:
+            return self
+        return replace(
+            self,
+            instructions=tuple(
+                replace(one, probe=ProbeState.REFUSED, refusal=refusals[one.address])
+                if one.address in refusals and one.probe is ProbeState.ATTACHED
+                else one
+                for one in self.instructions
+            ),
+        )
+
+
+@dataclass(slots=True)
+class _Piece:
+    """What is asked of one function so far: its own symbol, its fragments, the addresses asked for."""
+
+    symbol: Symbol
+    function: str
+    fragments: list[Symbol] = field(default_factory=list)
+    entry: bool = False
+    #: Pieces of which every instruction is asked for, by address.
+    whole: set[int] = field(default_factory=set)
+    #: Single addresses, each with the SPEC that asked for it and whether a wrong one is the user's mistake.
+    addresses: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    specs: set[str] = field(default_factory=set)
+
+    @property
+    def only_entry(self) -> bool:
+        return not self.whole and not self.addresses
+
+
+class Planner:
+    """Builds plans from targets; everything about the running kernel is handed in."""
+
+    def __init__(
+        self,
+        kallsyms: Kallsyms,
+        text: LiveText,
+        types: KernelTypes | None = None,
+        blacklist: Blacklist | None = None,
+        reserved: ReservedCode | None = None,
+        frames: FrameSource | None = None,
+        arguments: ArgumentSource | None = None,
+    ) -> None:
+        self._kallsyms = kallsyms
+        self._text = text
+        self._types = types
+        self._blacklist = blacklist
+        self._reserved = reserved
+        self._frames = frames
+        self._arguments = arguments
+
+    def plan(self, targets: Iterable[Target], max_probes: int | None = None) -> Plan:
+        """Decode and mark what is asked. Raises UsageError for a bad offset, or for more than ``max_probes``."""
+        pieces = self._pieces(list(targets))
+        if max_probes is not None:
+            _refuse_early(pieces, max_probes)
+        functions: list[PlannedFunction] = []
+        instructions: list[Instruction] = []
+        function_of: list[int] = []
+        asked: dict[str, int] = {}
+        for piece in pieces:
+            own = self._entry_only(piece) if piece.only_entry else self._decode(piece)
+            first = len(instructions)
+            instructions += [replace(one, index=first + n) for n, one in enumerate(own)]
+            function_of += [len(functions)] * len(own)
+            functions.append(self._function(len(functions), piece, instructions[first:]))
+            count = sum(one.probe is ProbeState.ATTACHED for one in own)
+            for spec in piece.specs:
+                asked[spec] = asked.get(spec, 0) + count
+        total = sum(one.probe is ProbeState.ATTACHED for one in instructions)
+        if max_probes is not None and total > max_probes:
+            raise _too_many(f"{total:,}", max_probes)
+        if self._frames and instructions:
+            rules = self._frames([one.address for one in instructions])
+            instructions = [replace(one, frame=rule) for one, rule in zip(instructions, rules, strict=True)]
+        return Plan(tuple(functions), tuple(instructions), tuple(function_of), asked)
+
+    # ---- what belongs together
+
+    def _pieces(self, targets: list[Target]) -> list[_Piece]:
+        """Gather the targets by function; fragments join the function they were split from."""
+        pieces: dict[int, _Piece] = {}
+        for target in targets:
+            if not is_fragment(target.symbol):
+                self._ask(pieces, target, target.symbol)
+        for target in targets:
+            if is_fragment(target.symbol):
+                self._ask(pieces, target, self._parent(target.symbol, pieces))
+        return list(pieces.values())
+
+    def _ask(self, pieces: dict[int, _Piece], target: Target, owner: Symbol) -> None:
+        piece = pieces.setdefault(owner.address, _Piece(owner, target.function))
+        piece.specs.add(target.spec.text)
+        symbol = target.symbol
+        if symbol.address != owner.address and symbol not in piece.fragments:
+            piece.fragments.append(symbol)
+        if target.want is Want.ENTRY:
+            piece.entry = True
+        elif target.want is Want.INSTRUCTIONS:
+            piece.whole.add(symbol.address)
+        else:
+            exact = target.want is Want.OFFSET
+            piece.addresses |= dict.fromkeys(target.addresses, (target.spec.text, exact))
+
+    def _parent(self, fragment: Symbol, pieces: Mapping[int, _Piece]) -> Symbol:
+        """Return the function a ``.cold`` fragment was split from."""
+        name = fragment.name.partition(".cold")[0]
+        candidates = {
+            one.address: one for one in self._kallsyms.find(name, fragment.module or "vmlinux") if one.is_text
+        }
+        if len(candidates) > 1:
+            # the one that jumps there; those that are asked for first
+            order = sorted(candidates.values(), key=lambda one: one.address not in pieces)
+            for one in order:
+                if any(
+                    jump.target is not None and jump.target in fragment for jump in self._disassemble(one)
+                ):
+                    return one
+        if not candidates:
+            return fragment
+        return next(iter(candidates.values()))
+
+    # ---- decoding
+
+    def _disassemble(self, symbol: Symbol) -> list[Instruction]:
+        try:
+            code = self._text.function(symbol.address, symbol.size)
+        except LookupError as error:
+            raise UserError(
+                f"the code of {symbol.name} cannot be read: {error}",
+                "it may have been freed after the boot (__init), or its module unloaded",
+            ) from error
+        found = disassemble(code, symbol.address, self._kallsyms.symbolise)
+        return [
+            replace(one, symbol=symbol.name, offset=one.address - symbol.address, module=symbol.module)
+            for one in found
+        ]
+
+    def _entry_only(self, piece: _Piece) -> list[Instruction]:
+        """Decode only the instruction that the entry's probe is put on."""
+        symbol = piece.symbol
+        try:
+            head = self._text.function(symbol.address, min(_ENTRY_BYTES, symbol.size))
+        except LookupError:
+            return []
+        skip = entry_offset(head)
+        site = head[skip:]
+        if site.startswith(NOP5):  # by far the most: no need to decode
+            found = [
+                Instruction(
+                    0,
+                    symbol.address + skip,
+                    symbol.name,
+                    skip,
+                    symbol.module,
+                    NOP5,
+                    "nopl   0x0(%rax,%rax,1)",
+                )
+            ]
+        else:
+            found = [
+                replace(one, symbol=symbol.name, offset=skip, module=symbol.module)
+                for one in disassemble(site, symbol.address + skip, self._kallsyms.symbolise)[:1]
+            ]
+        return [self._mark(one, asked=True) for one in found]
+
+    def _decode(self, piece: _Piece) -> list[Instruction]:
+        found: list[Instruction] = []
+        for symbol in (piece.symbol, *piece.fragments):
+            code = self._disassemble(symbol)
+            padding = _trailing_padding(code)
+            for number, one in enumerate(code):
+                asked = (
+                    symbol.address in piece.whole
+                    or one.address in piece.addresses
+                    or (
+                        piece.entry
+                        and symbol is piece.symbol
+                        and one.address == self._entry(piece.symbol, code)
+                    )
+                )
+                found.append(self._mark(one, asked, padding=number >= padding))
+        self._check_addresses(piece, found)
+        return self._move_from_endbr(piece, found)
+
+    def _mark(self, one: Instruction, asked: bool, padding: bool = False) -> Instruction:
+        if padding or one.text == "int3":
+            return replace(one, probe=ProbeState.LEFT_OUT, refusal=_PADDING)
+        if one.code in ENDBR:
+            return replace(one, probe=ProbeState.LEFT_OUT, refusal=_ENDBR)
+        if not asked:
+            return replace(one, probe=ProbeState.LEFT_OUT, refusal=_NOT_ASKED)
+        refusal = None
+        if one.flow is Flow.TRAP:
+            refusal = _TRAP
+        elif self._blacklist is not None and one.address in self._blacklist:
+            refusal = _BLACKLISTED
+        elif self._reserved is not None:
+            refusal = self._reserved.reason(one.address)
+        return replace(one, probe=ProbeState.REFUSED if refusal else ProbeState.ATTACHED, refusal=refusal)
+
+    def _move_from_endbr(self, piece: _Piece, code: list[Instruction]) -> list[Instruction]:
+        """Where the ``endbr64`` of the entry was asked for by address or line, probe the instruction after it."""
+        if len(code) > 1 and code[0].code in ENDBR and code[0].address in piece.addresses:
+            code[1] = self._mark(replace(code[1], probe=ProbeState.ATTACHED), asked=True)
+        return code
+
+    def _check_addresses(self, piece: _Piece, code: Sequence[Instruction]) -> None:
+        known = {one.address: one for one in code}
+        for address, (spec, exact) in piece.addresses.items():
+            if not exact:
+                continue
+            one = known.get(address)
+            if one is None:
+                raise _inside_instruction(spec, address, code)
+            if one.probe is ProbeState.REFUSED or one.refusal == _PADDING:
+                raise UsageError(
+                    f"-i {spec}: {one.ksym} ({one.text}) cannot be probed: {one.refusal}",
+                    f"see what can be with --list '{piece.symbol.name}+*'",
+                )
+
+    @staticmethod
+    def _entry(symbol: Symbol, code: Sequence[Instruction]) -> int:
+        skip = len(code[0].code) if code and code[0].code in ENDBR else 0
+        return symbol.address + skip
+
+    # ---- the function
+
+    def _function(self, number: int, piece: _Piece, code: Sequence[Instruction]) -> PlannedFunction:
+        symbol = piece.symbol
+        arguments = self._types.skb_arguments(symbol) if self._types else None
+        if arguments is None and self._arguments is not None:
+            arguments = self._arguments.skb_arguments(symbol.address)
+        own = [one for one in code if one.address in symbol]
+        entry = own[0].address if piece.only_entry and own else self._entry(symbol, own)
+        parts = (symbol, *piece.fragments)
+        return PlannedFunction(
+            number=number,
+            symbol=symbol,
+            function=piece.function,
+            parts=parts,
+            entry=entry,
+            leaves=() if piece.only_entry else tuple(one.address for one in code if leaves(one, parts)),
+            arguments=arguments or (),
+            known=arguments is not None,
+            instructions=tuple(one.index for one in code),
+        )
+
+
+def leaves(one: Instruction, parts: Sequence[Symbol]) -> bool:
+    """Tell whether the frame ends with this instruction: a return, or a jump to another function."""
+    if one.refusal == _PADDING:
+        return False
+    if one.flow is Flow.RETURN:
+        return True
+    if one.flow is not Flow.JUMP:
+        return False
+    if one.target is None:
+        return one.call is not None  # an indirect jump that is no switch
+    return not any(one.target in part for part in parts) and ".cold" not in (one.call or "")
+
+
+def _trailing_padding(code: Sequence[Instruction]) -> int:
+    """Return the number of the first instruction of the padding after the function; len(code) without any."""
+    end = len(code)
+    while end > 0 and (code[end - 1].text == "int3" or _is_nop(code[end - 1]) or not any(code[end - 1].code)):
+        end -= 1
+    if end == 0:
+        return len(code)
+    # nops that are run into belong to the function
+    falls = code[end - 1].flow in (Flow.NEXT, Flow.CALL, Flow.BRANCH)
+    while falls and end < len(code) and code[end].text != "int3":
+        end += 1
+    return end
+
+
+def _is_nop(one: Instruction) -> bool:
+    return one.text.split(" ", 1)[0].rstrip("wl") in ("nop", "data16", "cs") or one.code == b"\x66\x90"
+
+
+def _inside_instruction(spec: str, address: int, code: Sequence[Instruction]) -> UsageError:
+    around = next((one for one in code if one.address < address < one.address + len(one.code)), None)
+    if around is None:
+        return UsageError(f"-i {spec}: there is no instruction")
+    after = around.offset + len(around.code)
+    return UsageError(
+        f"-i {spec}: this is inside the instruction {around.ksym} ({around.text})",
+        f"the nearest instructions begin at {around.symbol}+{around.offset} and {around.symbol}+{after}",
+    )
+
+
+def _refuse_early(pieces: Sequence[_Piece], most: int) -> None:
+    """Refuse what is far beyond the budget before all of it is decoded."""
+    estimate = sum(1 for one in pieces if one.only_entry)
+    for one in pieces:
+        estimate += len(one.addresses)
+        for symbol in (one.symbol, *one.fragments):
+            if symbol.address in one.whole:
+                estimate += int(symbol.size / _BYTES_PER_INSTRUCTION)
+    if estimate > 2 * most:
+        raise _too_many(f"about {estimate:,}", most)
+
+
+def _too_many(count: str, most: int) -> UsageError:
+    return UsageError(
+        f"these SPECs ask for {count} probes, and --max-probes allows {most:,}",
+        "ask for less (symbol:* probes lines instead of instructions), or raise --max-probes",
+    )

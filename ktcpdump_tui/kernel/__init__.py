@@ -1,0 +1,1 @@
+"""What the running kernel is: symbols, types, memory, modules and what it allows. Knows nothing of packets."""

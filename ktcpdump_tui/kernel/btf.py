@@ -1,0 +1,491 @@
+"""The running kernel's types, from BTF (Documentation/bpf/btf.rst, include/uapi/linux/btf.h).
+
+A kernel has 130,000 to 200,000 types in 4-6 MB. Where each begins is found with numpy and one walk over
+integers; a type is decoded only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from ktcpdump_tui.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+BTF_DIRECTORY: Final = Path("/sys/kernel/btf")
+
+_MAGIC: Final = 0xEB9F
+_HEADER: Final = struct.Struct("<HBBIIIII")
+#: struct btf_type: name_off, info, size or type.
+_TYPE: Final = struct.Struct("<III")
+_MEMBER: Final = struct.Struct("<III")
+#: "no nesting deeper than this": guards against a loop in damaged data.
+_MAX_NESTING: Final = 64
+
+
+class Kind(enum.IntEnum):
+    """BTF_KIND_*: what a type is."""
+
+    VOID = 0
+    INT = 1
+    PTR = 2
+    ARRAY = 3
+    STRUCT = 4
+    UNION = 5
+    ENUM = 6
+    FWD = 7
+    TYPEDEF = 8
+    VOLATILE = 9
+    CONST = 10
+    RESTRICT = 11
+    FUNC = 12
+    FUNC_PROTO = 13
+    VAR = 14
+    DATASEC = 15
+    FLOAT = 16
+    DECL_TAG = 17
+    TYPE_TAG = 18
+    ENUM64 = 19
+
+
+#: Kinds that only qualify or rename the type they refer to.
+_TRANSPARENT: Final = frozenset({Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG})
+_POINTER_BYTES: Final = 8
+
+#: 4-byte words that follow a record: fixed, and per element of vlen, by kind.
+_FIXED_WORDS: Final = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
+_WORDS_EACH: Final = {
+    Kind.STRUCT: 3,
+    Kind.UNION: 3,
+    Kind.ENUM: 2,
+    Kind.FUNC_PROTO: 2,
+    Kind.DATASEC: 3,
+    Kind.ENUM64: 3,
+}
+
+
+class Type(NamedTuple):
+    """One record. ``size_or_type`` is bytes or a type id, by kind; ``at`` where the record ends in the blob."""
+
+    id: int
+    name: str
+    kind: Kind
+    vlen: int
+    flag: bool
+    size_or_type: int
+    at: int
+
+
+class Member(NamedTuple):
+    """A member of a struct or union. ``bits`` is a bitfield's width, 0 for other members; offsets are in bits."""
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bits: int
+
+
+class Parameter(NamedTuple):
+    """A parameter of a function; ``name`` is empty where the prototype gives none."""
+
+    name: str
+    type_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkbParameter:
+    """A parameter that is a ``struct sk_buff *``, or ``struct sk_buff **`` where ``indirect``.
+
+    ``register`` counts the integer argument registers before it (0: rdi), None where the parameter is on the stack.
+    """
+
+    index: int
+    register: int | None
+    indirect: bool
+    name: str = ""
+
+
+class Struct:
+    """A struct or union by name, with its members reachable as C writes them: ``ns.inum``, ``__sk_common.skc_net``."""
+
+    def __init__(self, btf: Btf, type_: Type) -> None:
+        self._btf = btf
+        self.type = type_
+        self.name = type_.name
+        self.size = type_.size_or_type
+
+    def find(self, path: str) -> Member:
+        """Return the member at ``path`` with its offset from the struct's start; KeyError where there is none.
+
+        Members of anonymous structs and unions are found by their own name, as in C.
+        """
+        type_id, offset = self.type.id, 0
+        found: Member | None = None
+        for name in path.split("."):
+            container = self._btf.resolve(type_id)
+            found = self._btf.member(container, name)
+            if found is None:
+                raise KeyError(f"struct {self.name} has no member {path}")
+            offset += found.bit_offset
+            type_id = found.type_id
+        assert found is not None
+        return found._replace(bit_offset=offset)
+
+    def offset(self, path: str) -> int:
+        """Return the member's offset in bytes; KeyError where there is none, or where it is a bitfield."""
+        found = self.find(path)
+        if found.bits:
+            raise KeyError(f"struct {self.name}: {path} is a bitfield")
+        return found.bit_offset // 8
+
+    def bitfield(self, path: str) -> tuple[int, int] | None:
+        """Return (offset in bits, width in bits) of a bitfield; None where there is no such member or it is none."""
+        try:
+            found = self.find(path)
+        except KeyError:
+            return None
+        return (found.bit_offset, found.bits) if found.bits else None
+
+    def __contains__(self, path: str) -> bool:
+        try:
+            self.find(path)
+        except KeyError:
+            return False
+        return True
+
+    def sizeof(self, path: str) -> int:
+        """Return the bytes of the member's type."""
+        return self._btf.size_of(self.find(path).type_id)
+
+
+class Btf:
+    """One BTF blob; ``base`` is the kernel's where this one is a module's (split BTF)."""
+
+    def __init__(self, data: bytes, base: Btf | None = None) -> None:
+        """Take the bytes of /sys/kernel/btf/NAME or of an ELF's .BTF section. Raises ValueError on damage."""
+        if len(data) < _HEADER.size:
+            raise ValueError("BTF is cut short")
+        magic, version, _, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
+        if magic != _MAGIC or version != 1:
+            raise ValueError("not BTF of this machine's byte order, version 1")
+        if max(header + type_off + type_len, header + str_off + str_len) > len(data) or type_len % 4:
+            raise ValueError("BTF is cut short")
+        self.data = data
+        self.base = base
+        self._types = header + type_off
+        self._type_bytes = type_len
+        self._strings = header + str_off
+        self._string_bytes = str_len
+        #: Strings and types of a split BTF are numbered from where its base ends.
+        self._first_string = base._first_string + base._string_bytes if base else 0
+        self.first_id: int = base.end_id if base else 1
+        self._registers_of: dict[int, int] = {}
+
+    @classmethod
+    def read(cls, module: str | None = None, base: Btf | None = None, directory: Path = BTF_DIRECTORY) -> Btf:
+        """Read the running kernel's BTF, or a module's (``base`` is then the kernel's). UserError without BTF."""
+        path = directory / (module or "vmlinux")
+        try:
+            return cls(path.read_bytes(), base)
+        except OSError as error:
+            raise UserError(
+                f"this kernel describes no types: {path}: {error.strerror} (CONFIG_DEBUG_INFO_BTF)",
+                "use a distribution's stock kernel, or capture in one: ktcpdump-tui --lab",
+            ) from error
+        except ValueError as error:
+            raise UserError(f"{path}: {error}", "capture in a stock kernel: ktcpdump-tui --lab") from error
+
+    @property
+    def end_id(self) -> int:
+        """The id after the last type's."""
+        return self.first_id + len(self._places)
+
+    # ---- types
+
+    def type(self, type_id: int) -> Type:
+        """Return the type with this id; 0 is void. Raises IndexError for an id there is not."""
+        if type_id == 0:
+            return Type(0, "void", Kind.VOID, 0, False, 0, 0)
+        if type_id < self.first_id:
+            if self.base is None:
+                raise IndexError(type_id)
+            return self.base.type(type_id)
+        at = self._types + 4 * int(self._places[type_id - self.first_id])
+        name, info, size = _TYPE.unpack_from(self.data, at)
+        return Type(
+            type_id,
+            self.string(name),
+            Kind(info >> 24 & 0x1F),
+            info & 0xFFFF,
+            bool(info >> 31),
+            size,
+            at + _TYPE.size,
+        )
+
+    def resolve(self, type_id: int) -> Type:
+        """Return the type behind typedefs and qualifiers."""
+        for _ in range(_MAX_NESTING):
+            found = self.type(type_id)
+            if found.kind not in _TRANSPARENT:
+                return found
+            type_id = found.size_or_type
+        raise ValueError("BTF: a type that refers to itself")
+
+    def string(self, offset: int) -> str:
+        """Return the string at ``offset`` of the string section."""
+        if offset < self._first_string:
+            return self.base.string(offset) if self.base else ""
+        start = self._strings + offset - self._first_string
+        return self.data[start : self.data.index(b"\0", start)].decode(errors="replace")
+
+    def find(self, name: str, *kinds: Kind) -> list[Type]:
+        """Return the types called ``name`` of one of ``kinds`` (all where none is given), the base's first."""
+        found = self.base.find(name, *kinds) if self.base else []
+        for offset in self._string_offsets(name):
+            for at in np.flatnonzero(self._name_offsets == offset):
+                type_ = self.type(self.first_id + int(at))
+                if not kinds or type_.kind in kinds:
+                    found.append(type_)
+        return found
+
+    def struct(self, name: str) -> Struct:
+        """Return the struct or union called ``name``; KeyError where this kernel has none."""
+        found = self.find(name, Kind.STRUCT, Kind.UNION)
+        if not found:
+            raise KeyError(f"struct {name}")
+        return Struct(self, found[0])
+
+    def has_member(self, name: str, path: str) -> bool:
+        """Tell whether there is a struct ``name`` with a member at ``path``."""
+        try:
+            return path in self.struct(name)
+        except KeyError:
+            return False
+
+    def members(self, container: Type) -> list[Member]:
+        """Return the direct members of a struct or union."""
+        found = []
+        for at in range(container.at, container.at + container.vlen * _MEMBER.size, _MEMBER.size):
+            name, type_id, offset = _MEMBER.unpack_from(self._data_of(container.id), at)
+            bits = offset >> 24 if container.flag else 0
+            found.append(
+                Member(self.string(name), type_id, offset & 0xFFFFFF if container.flag else offset, bits)
+            )
+        return found
+
+    def member(self, container: Type, name: str) -> Member | None:
+        """Return the member called ``name``, looked for in anonymous structs and unions too."""
+        if container.kind not in (Kind.STRUCT, Kind.UNION):
+            return None
+        inner = []
+        for one in self.members(container):
+            if one.name == name:
+                return one
+            if not one.name:
+                inner.append(one)
+        for one in inner:
+            found = self.member(self.resolve(one.type_id), name)
+            if found:
+                return found._replace(bit_offset=found.bit_offset + one.bit_offset)
+        return None
+
+    def size_of(self, type_id: int) -> int:
+        """Return sizeof a type in bytes; 0 for void, functions and incomplete types."""
+        found = self.resolve(type_id)
+        if found.kind is Kind.PTR:
+            return _POINTER_BYTES
+        if found.kind is Kind.ARRAY:
+            element, _, count = struct.unpack_from("<III", self._data_of(found.id), found.at)
+            return self.size_of(element) * int(count)
+        if found.kind in (Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.ENUM64, Kind.FLOAT):
+            return found.size_or_type
+        return 0
+
+    def enum(self, name: str) -> dict[str, int]:
+        """Return {name: value} of ``enum name``; KeyError where this kernel has none."""
+        found = self.find(name, Kind.ENUM, Kind.ENUM64)
+        if not found:
+            raise KeyError(f"enum {name}")
+        return dict(self._enumerators(found[0]))
+
+    def enumerator(self, name: str) -> int | None:
+        """Return the value of one enumerator of any enum, anonymous ones too, or None."""
+        offsets = self._string_offsets(name)
+        kinds = self._kinds
+        for type_id in np.flatnonzero((kinds == Kind.ENUM) | (kinds == Kind.ENUM64)) if offsets else ():
+            for one, value in self._enumerators(self.type(self.first_id + int(type_id))):
+                if one == name:
+                    return value
+        return self.base.enumerator(name) if self.base else None
+
+    def _enumerators(self, type_: Type) -> Iterator[tuple[str, int]]:
+        data = self._data_of(type_.id)
+        # kind_flag says signed; older pahole leaves it unset although values are signed ints
+        if type_.kind is Kind.ENUM:
+            form = struct.Struct("<Ii" if type_.flag else "<II")
+            for name, value in form.iter_unpack(data[type_.at : type_.at + type_.vlen * 8]):
+                yield self.string(name), value
+        else:
+            for name, low, high in struct.iter_unpack("<III", data[type_.at : type_.at + type_.vlen * 12]):
+                value = low | high << 32
+                yield self.string(name), value - (1 << 64) if type_.flag and high >> 31 else value
+
+    # ---- functions
+
+    def parameters(self, function: Type) -> list[Parameter]:
+        """Return the parameters of a FUNC or FUNC_PROTO, in order; a variadic tail has type id 0."""
+        proto = self.type(function.size_or_type) if function.kind is Kind.FUNC else function
+        data = self._data_of(proto.id)[proto.at : proto.at + proto.vlen * 8]
+        return [Parameter(self.string(name), type_id) for name, type_id in struct.iter_unpack("<II", data)]
+
+    def functions(self, name: str) -> list[Type]:
+        """Return the FUNCs called ``name``; several where static functions of one name differ."""
+        return self.find(name, Kind.FUNC)
+
+    def skb_parameters(self, name: str) -> list[SkbParameter] | None:
+        """Return which parameters of function ``name`` are skbs, in order; None where BTF has no such function,
+        or functions of that name that disagree.
+        """
+        answers = [self._skb_parameters(one) for one in self.functions(name)]
+        return answers[0] if answers and all(one == answers[0] for one in answers) else None
+
+    def skb_functions(self) -> dict[str, SkbParameter]:
+        """Return every function of this blob (not of its base) that takes an skb: {name: first such parameter}.
+
+        ``struct sk_buff *`` parameters are preferred to ``struct sk_buff **``.
+        """
+        functions = np.flatnonzero(self._kinds == Kind.FUNC)
+        protos = self._words[self._places[functions] + 2]
+        found: dict[str, SkbParameter] = {}
+        for function in functions[self._skb_protos[protos]].tolist():
+            type_ = self.type(self.first_id + function)
+            parameters = self._skb_parameters(type_)
+            found[type_.name] = next((one for one in parameters if not one.indirect), parameters[0])
+        return found
+
+    @cached_property
+    def _skb_protos(self) -> NDArray[np.bool_]:
+        """By type id, the base's too: is it a FUNC_PROTO with an skb among its parameters?"""
+        own = np.flatnonzero(self._kinds == Kind.FUNC_PROTO)
+        counts = (self._words[self._places[own] + 1] & 0xFFFF).astype(np.int64)
+        owner = np.repeat(own, counts)
+        ordinal = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        types = self._words[self._places[owner] + 3 + 2 * ordinal + 1]
+        takes = np.zeros(self.end_id, np.bool_)
+        takes[self.first_id + owner[np.isin(types, list(self._skb_types))]] = True
+        if self.base is not None:
+            takes[: self.first_id] = self.base._skb_protos
+        return takes
+
+    def _skb_parameters(self, function: Type) -> list[SkbParameter]:
+        found = []
+        used = 0
+        for index, (name, type_id) in enumerate(self.parameters(function)):
+            registers = self._registers(type_id)
+            # System V ABI 3.2.3: what does not fit into the registers left goes to the stack whole
+            in_registers = 0 < registers <= 6 - used
+            if type_id in self._skb_types:
+                register = used if in_registers else None
+                found.append(SkbParameter(index, register, self._skb_types[type_id], name))
+            used += registers if in_registers else 0
+        return found
+
+    def _registers(self, type_id: int) -> int:
+        """Return how many integer registers a parameter takes; 0: it is passed in memory."""
+        known = self._registers_of.get(type_id)
+        if known is None:
+            known = self._registers_of[type_id] = self._count_registers(type_id)
+        return known
+
+    def _count_registers(self, type_id: int) -> int:
+        found = self.resolve(type_id)
+        if found.kind in (Kind.STRUCT, Kind.UNION):
+            return -(-found.size_or_type // 8) if 0 < found.size_or_type <= 16 else 0
+        return max(1, -(-self.size_of(type_id) // 8))
+
+    @cached_property
+    def _skb_types(self) -> dict[int, bool]:
+        """The ids of all types that are a pointer to sk_buff (False) or a pointer to such a pointer (True)."""
+        found = dict(self.base._skb_types) if self.base else {}
+        skbs = {one.id for one in self.find("sk_buff", Kind.STRUCT)}
+        single = self._pointers_to(skbs) | {one for one, twice in found.items() if not twice}
+        found |= dict.fromkeys(single, False)
+        found |= dict.fromkeys(self._pointers_to(single), True)
+        return found
+
+    def _pointers_to(self, targets: set[int]) -> set[int]:
+        """Return the pointers to ``targets``, themselves perhaps qualified or renamed."""
+        kinds = self._kinds
+        refers = self._words[self._places + 2]
+        transparent = np.isin(kinds, [int(kind) for kind in _TRANSPARENT])
+
+        def widen(ids: set[int]) -> set[int]:
+            while True:
+                more = np.flatnonzero(transparent & np.isin(refers, list(ids))) + self.first_id
+                wider = ids | set(more.tolist())
+                if wider == ids:
+                    return ids
+                ids = wider
+
+        pointers = np.flatnonzero((kinds == Kind.PTR) & np.isin(refers, list(widen(targets)))) + self.first_id
+        return widen(set(pointers.tolist()))
+
+    # ---- the index
+
+    @cached_property
+    def _words(self) -> NDArray[np.uint32]:
+        return np.frombuffer(self.data, np.uint32, self._type_bytes // 4, self._types)
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """The word each type's record begins at, by id - first_id."""
+        words = self._words
+        # What a record would span if one began at each word; then only the walk is left to do one by one.
+        info = words[1:]
+        kinds = info >> 24 & 0x1F
+        fixed = np.zeros(32, np.int64)
+        each = np.zeros(32, np.int64)
+        for kind, count in _FIXED_WORDS.items():
+            fixed[kind] = count
+        for kind, count in _WORDS_EACH.items():
+            each[kind] = count
+        spans = (3 + fixed[kinds] + each[kinds] * (info & 0xFFFF)).tolist()
+        places = []
+        at, end = 0, len(spans)
+        while at < end:
+            places.append(at)
+            at += spans[at]
+        return np.array(places, np.int64)
+
+    @cached_property
+    def _kinds(self) -> NDArray[np.uint32]:
+        return self._words[self._places + 1] >> 24 & 0x1F
+
+    @cached_property
+    def _name_offsets(self) -> NDArray[np.uint32]:
+        return self._words[self._places]
+
+    def _string_offsets(self, name: str) -> list[int]:
+        """Return where ``name`` is in the string section; a split BTF may use its base's string."""
+        found = self.base._string_offsets(name) if self.base else []
+        needle = b"\0" + name.encode() + b"\0"
+        # a split BTF's strings need not begin with the empty one
+        at = self.data.find(needle, max(self._strings - 1, 0), self._strings + self._string_bytes)
+        if at >= 0:
+            found.append(at + 1 - self._strings + self._first_string)
+        return found
+
+    def _data_of(self, type_id: int) -> bytes:
+        if type_id < self.first_id and self.base is not None:
+            return self.base._data_of(type_id)
+        return self.data
