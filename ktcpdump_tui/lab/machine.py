@@ -67,7 +67,9 @@ def accelerator_arguments(accelerator: str) -> list[str]:
     """Return QEMU's options for ``kvm`` or ``tcg``."""
     if accelerator == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", "tcg,thread=multi"]
+    # QEMU's default CPU lacks SSE4.2 and POPCNT (x86-64-v2), which numpy's wheels need; "max" adds features
+    # that only slow a guest down.
+    return ["-accel", "tcg,thread=multi", "-cpu", "Nehalem"]
 
 
 def memory_file(name: str, data: bytes = b"") -> BinaryIO:
