@@ -74,6 +74,19 @@ class FrameTable:
         """Return ``rule`` of each address."""
         return [self.rule(address) for address in addresses]
 
+    def starts(self, low: int, high: int) -> list[int]:
+        """Return the addresses in (low, high) where another row, or another function, begins."""
+        lows, highs, offsets = self._functions
+        found = set()
+        first = max(int(np.searchsorted(lows, np.uint64(low), side="right")) - 1, 0)
+        for row in range(first, int(np.searchsorted(lows, np.uint64(high), side="left"))):
+            offset = int(offsets[row])
+            if offset not in self._rules:
+                self._rules[offset] = self._function(offset)
+            found.update(self._rules[offset][0])
+            found.add(int(highs[row]))
+        return sorted(start for start in found if low < start < high)
+
     @cached_property
     def _functions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(first addresses, ends, offsets of the entries) of all functions, by address."""

@@ -6,21 +6,15 @@ import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from elftools.common.exceptions import DWARFError, ELFError
-from elftools.construct import ConstructError
-
 from ktcpdump_tui.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: pyelftools lets all of these out when the bytes do not make sense: it indexes, looks up and compares
-#: what it has read without checking it first.
-DAMAGE: Final = (
-    ELFError,
-    DWARFError,
-    ConstructError,
+#: What reading bytes that do not make sense ends in: ours indexes and unpacks, pyelftools also looks up,
+#: compares and asserts without checking first.
+_DAMAGE: Final = (
     struct.error,
     ValueError,
     LookupError,
@@ -41,7 +35,10 @@ def reading(path: Path, what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except DAMAGE as error:
+    except Exception as error:
+        # pyelftools' own exceptions are told by their module: importing it would cost every start 40 ms.
+        if not isinstance(error, _DAMAGE) and not type(error).__module__.startswith("elftools."):
+            raise
         raise UserError(
             f"{path}: cannot read {what}: the file is damaged or of a form this version does not know "
             f"({type(error).__name__}: {error})",

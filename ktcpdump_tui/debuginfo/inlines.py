@@ -47,8 +47,8 @@ class FunctionScopes:
     def __init__(self, function: str, calls: list[Call], edges: list[int], owners: list[int]) -> None:
         self.function = function
         self.calls = calls
-        self._edges = edges
-        self._owners = owners
+        self.edges = edges
+        self.owners = owners
 
     def chain(self, address: int, line: SourceLine | None) -> tuple[InlineFrame, ...]:
         """Return the chain at ``address``, whose own source line is ``line``; innermost first."""
@@ -62,8 +62,8 @@ class FunctionScopes:
 
     def calls_at(self, address: int) -> list[Call]:
         """Return the inlined calls ``address`` is in, innermost first."""
-        row = bisect_right(self._edges, address) - 1
-        index = self._owners[row] if row >= 0 else -1
+        row = bisect_right(self.edges, address) - 1
+        index = self.owners[row] if row >= 0 else -1
         found = []
         while index >= 0:
             found.append(self.calls[index])

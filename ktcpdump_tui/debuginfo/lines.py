@@ -69,6 +69,18 @@ class LineTable:
             found.append(known[index])
         return found
 
+    def between(self, low: int, high: int) -> list[tuple[int, SourceLine | None]]:
+        """Return (address, row in force from there on) for [low, high); None where none is."""
+        rows = self.rows
+        first = int(np.searchsorted(rows.addresses, np.uint64(low), side="right")) - 1
+        last = int(np.searchsorted(rows.addresses, np.uint64(high), side="left"))
+        found: dict[int, SourceLine | None] = {}
+        ends = rows.is_end
+        for index in range(max(first, 0), last):
+            address = max(int(rows.addresses[index]), low)
+            found[address] = None if ends[index] else self.row(index)  # the last row at an address wins
+        return list(found.items())
+
 
 class LineIndex:
     """Look-ups of lines; addresses as in DebugImage. Raises as DwarfReader does on damaged data."""

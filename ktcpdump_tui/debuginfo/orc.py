@@ -38,6 +38,7 @@ _BASES: Final = {
 
 #: Distances wrap around at 64 bits.
 _HALF: Final = 1 << 63
+_ALL: Final = (1 << 64) - 1
 
 
 class OrcTable:
@@ -66,7 +67,7 @@ class OrcTable:
     def call_type(self) -> int:
         """The number of the type of ordinary functions.
 
-        It was 0 until Linux 6.3 and is 2 (ORC_TYPE_CALL) since ffb1b4a41016: most entries have it.
+        It is 0 in Linux 6.1 and 2 (ORC_TYPE_CALL) in 6.12; most entries have it, so no version is asked for.
         """
         return int(np.bincount(self._entries["bits"] >> 8 & 7, minlength=8).argmax()) if len(self) else 2
 
@@ -78,8 +79,7 @@ class OrcTable:
         """Return ``rule`` of each address."""
         if not len(self):
             return [None] * len(addresses)
-        distances = [((address - self._origin + _HALF) % (2 * _HALF)) - _HALF for address in addresses]
-        wanted = np.array(distances, np.int64)
+        wanted = np.array(self._distances(addresses), np.int64)
         rows = np.searchsorted(self._starts, wanted, side="right") - 1
         found: list[FrameRule | None] = []
         known: dict[int, FrameRule | None] = {}
@@ -91,6 +91,14 @@ class OrcTable:
                 known[row] = self._rule(row)
             found.append(known[row])
         return found
+
+    def starts(self, low: int, high: int) -> list[int]:
+        """Return the addresses in (low, high) where another entry begins."""
+        first, last = np.searchsorted(self._starts, np.array(self._distances([low + 1, high]), np.int64))
+        return [self._origin + int(start) & _ALL for start in np.unique(self._starts[first:last])]
+
+    def _distances(self, addresses: Sequence[int]) -> list[int]:
+        return [((address - self._origin + _HALF) & _ALL) - _HALF for address in addresses]
 
     def _rule(self, row: int) -> FrameRule | None:
         bits = int(self._entries["bits"][row])

@@ -70,6 +70,14 @@ def subprogram_at(unit: Unit, address: int) -> int | None:
     return None
 
 
+def extent_at(unit: Unit, address: int) -> tuple[int, int] | None:
+    """Return [low, high) of the stretch of a subprogram of ``unit`` that ``address`` is in, or None."""
+    row = bisect_right(unit.subprograms, address, key=lambda entry: entry[0]) - 1
+    if row >= 0 and address < unit.subprograms[row][1]:
+        return unit.subprograms[row][:2]
+    return None
+
+
 def _read_aranges(
     data: memoryview,
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
