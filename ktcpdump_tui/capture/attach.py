@@ -19,7 +19,6 @@ import fcntl
 import os
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from ktcpdump_tui.capture import owners
@@ -29,6 +28,7 @@ from ktcpdump_tui.kernel.tracefs import find_tracefs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     #: Called with (addresses done, addresses in all).

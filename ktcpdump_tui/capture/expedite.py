@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SWITCH: Final = Path("/sys/kernel/rcu_expedited")
 
-#: Holds the switch's old value while it is changed, so that a process killed in between is made good by the next.
+#: Holds the switch's old value while it is changed: the next process mends what a killed one left.
 LOCK: Final = Path("/run/ktcpdump-tui.rcu")
 
 

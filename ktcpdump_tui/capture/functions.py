@@ -1,14 +1,15 @@
-"""What is known of a traced function: which of its arguments is the packet, and every function that takes one."""
+"""Which of a function's arguments is the packet, and every function that takes one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ktcpdump_tui.capture.resolve import Target
 from ktcpdump_tui.capture.spec import Spec, Want
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel.btf import BTF_DIRECTORY, Btf
+from ktcpdump_tui.kernel.prototypes import Prototypes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.kernel.symbols import Kallsyms, Symbol
 
+#: The structure a packet is in.
+_PACKET: Final = "sk_buff"
+
 
 @dataclass(frozen=True, slots=True)
 class ArgumentLocation:
     """Where a function's skb is when it is entered.
 
-    ``register`` counts the integer argument registers (arch.ARGUMENT_REGISTERS) from 0; ``indirect`` where the
-    argument is a ``struct sk_buff **``. ``name`` is the parameter's.
+    ``register`` counts the integer argument registers (arch.ARGUMENT_REGISTERS) from 0; ``indirect`` where
+    the argument is a ``struct sk_buff **``. ``name`` is the parameter's.
     """
 
     register: int
@@ -44,6 +48,7 @@ class KernelTypes:
         self.kernel = btf
         self._directory = directory
         self._modules: dict[str, Btf | None] = {}
+        self._prototypes: dict[str | None, Prototypes] = {None: Prototypes(btf, _PACKET)}
 
     def module(self, name: str) -> Btf | None:
         """Return a module's BTF, None where it has none."""
@@ -58,16 +63,25 @@ class KernelTypes:
         """Return the BTF that describes code of ``module`` (None: the kernel)."""
         return self.module(module) if module else self.kernel
 
+    def prototypes(self, module: str | None) -> Prototypes | None:
+        """Return the functions of ``module`` (None: the kernel) that take an skb; None without BTF."""
+        if module not in self._prototypes:
+            btf = self.of(module)
+            if btf is None:
+                return None
+            self._prototypes[module] = Prototypes(btf, _PACKET, self._prototypes[None])
+        return self._prototypes[module]
+
     def skb_arguments(self, symbol: Symbol) -> tuple[ArgumentLocation, ...] | None:
         """Return the skb arguments that are in registers, pointers before pointers to pointers.
 
         None where BTF does not tell: it describes functions as the source has them, so nothing is said of
         variants whose arguments the compiler changed (.isra, .constprop, .part).
         """
-        btf = self.of(symbol.module)
-        if btf is None or symbol.name != symbol.base_name:
+        prototypes = self.prototypes(symbol.module)
+        if prototypes is None or symbol.name != symbol.base_name:
             return None
-        found = btf.skb_parameters(symbol.name)
+        found = prototypes.parameters(symbol.name)
         if found is None:
             return None
         locations = [
@@ -82,10 +96,10 @@ def survey(kallsyms: Kallsyms, types: KernelTypes, modules: Iterable[str]) -> li
     """Return the entry of every function that takes an skb, in the kernel and in ``modules``, by address."""
     found: list[Target] = []
     for module in (None, *modules):
-        btf = types.of(module)
-        if btf is None:
+        prototypes = types.prototypes(module)
+        if prototypes is None:
             continue
-        takers = {name for name, one in btf.skb_functions().items() if one.register is not None}
+        takers = {name for name, one in prototypes.functions().items() if one.register is not None}
         for symbols in kallsyms.find_many(takers, module).values():
             # of several functions of one name BTF describes one, and does not say which
             if len(symbols) == 1:

@@ -47,7 +47,7 @@ def namespace(pid: int | None = None) -> int:
 
 
 def abandoned(kprobe_events: str) -> set[str]:
-    """Return the ``GROUP/EVENT`` names in the text of kprobe_events that belong to processes of ours now gone."""
+    """Return the ``GROUP/EVENT`` names in kprobe_events' text whose process of ours is gone."""
     alive: dict[str, bool] = {}
     found = set()
     for match in _LINE.finditer(kprobe_events):

@@ -132,7 +132,7 @@ class Planner:
         self._arguments = arguments
 
     def plan(self, targets: Iterable[Target], max_probes: int | None = None) -> Plan:
-        """Decode and mark what is asked. Raises UsageError for a bad offset, or for more than ``max_probes``."""
+        """Decode and mark what is asked. Raises UsageError for a bad offset or more than ``max_probes``."""
         pieces = self._pieces(list(targets))
         if max_probes is not None:
             _refuse_early(pieces, max_probes)
@@ -282,7 +282,7 @@ class Planner:
         return replace(one, probe=ProbeState.REFUSED if refusal else ProbeState.ATTACHED, refusal=refusal)
 
     def _move_from_endbr(self, piece: _Piece, code: list[Instruction]) -> list[Instruction]:
-        """Where the ``endbr64`` of the entry was asked for by address or line, probe the instruction after it."""
+        """Where the entry's ``endbr64`` was asked for by address or line, probe the instruction after it."""
         if len(code) > 1 and code[0].code in ENDBR and code[0].address in piece.addresses:
             code[1] = self._mark(replace(code[1], probe=ProbeState.ATTACHED), asked=True)
         return code

@@ -53,7 +53,8 @@ class Target:
 def resolve(specs: Iterable[Spec], kallsyms: Kallsyms, lines: LineSource | None = None) -> list[Target]:
     """Return what the SPECs mean in this kernel, in their order.
 
-    Raises UsageError for what is unknown or ambiguous, UserError where a SPEC needs debug symbols there are not.
+    Raises UsageError for what is unknown or ambiguous, UserError where there are no debug symbols for a SPEC
+    that needs them.
     """
     return [target for spec in specs for target in _Resolver(kallsyms, lines).resolve(spec)]
 
@@ -105,7 +106,7 @@ class _Resolver:
             called = [one for one in pieces if not is_fragment(one)]
             if not called:
                 raise UsageError(
-                    f"-i {spec.text}: {spec.name} is only the unlikely part of a function and is never called",
+                    f"-i {spec.text}: {spec.name} is a function's unlikely part, which is never called",
                     f"try -i '{function}+*'",
                 )
             pieces = called
@@ -185,7 +186,7 @@ class _Resolver:
         if not by_symbol:
             span = f"line {spec.first_line}" if spec.first_line == spec.last_line else "these lines"
             raise UsageError(
-                f"-i {spec.text}: the compiler made no code for {span} of {spec.file}, or there is no such file",
+                f"-i {spec.text}: there is no code for {span} of {spec.file}, or no such file",
                 "name a line with a statement, or a longer part of the file's path",
             )
         return [

@@ -1,7 +1,7 @@
 """SPEC, the language of ``-i``: which instructions of which functions are meant (CLI.md).
 
-``symbol`` · ``symbol+OFFSET`` · ``0xADDRESS`` · ``symbol+*`` · ``symbol:*`` · ``FILE.c:LINE[-LINE]`` · globs ·
-``module:symbol`` · ``FILE.c:symbol``. Parsing knows no kernel; capture/resolve.py looks the names up.
+``symbol`` · ``symbol+OFFSET`` · ``0xADDRESS`` · ``symbol+*`` · ``symbol:*`` · ``FILE.c:LINE[-LINE]`` ·
+globs · ``module:symbol`` · ``FILE.c:symbol``. Parsing knows no kernel; capture/resolve.py looks the names up.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What the running kernel is: symbols, types, memory, modules and what it allows. Knows nothing of packets."""
+"""What the running kernel is: symbols, types, memory, modules, what it allows. Knows nothing of packets."""

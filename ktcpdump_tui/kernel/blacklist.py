@@ -13,7 +13,7 @@ class Blacklist:
     """Ranges of addresses; empty where debugfs is not mounted, and then only the kernel's refusal tells."""
 
     def __init__(self, text: str) -> None:
-        """Take the file's text: lines of ``0xLOW-0xHIGH\\tname``."""
+        """Take the file's text: lines of ``0xLOW-0xHIGH``, a tab, and a name."""
         ranges = []
         for line in text.splitlines():
             span, _, _ = line.partition("\t")

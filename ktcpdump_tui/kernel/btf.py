@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -59,7 +58,7 @@ class Kind(enum.IntEnum):
 
 
 #: Kinds that only qualify or rename the type they refer to.
-_TRANSPARENT: Final = frozenset({Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG})
+TRANSPARENT: Final = frozenset({Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG})
 _POINTER_BYTES: Final = 8
 
 #: 4-byte words that follow a record: fixed, and per element of vlen, by kind.
@@ -75,7 +74,7 @@ _WORDS_EACH: Final = {
 
 
 class Type(NamedTuple):
-    """One record. ``size_or_type`` is bytes or a type id, by kind; ``at`` where the record ends in the blob."""
+    """One record. ``size_or_type`` is bytes or a type id, by kind; ``at`` is where its fixed part ends."""
 
     id: int
     name: str
@@ -87,7 +86,7 @@ class Type(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A member of a struct or union. ``bits`` is a bitfield's width, 0 for other members; offsets are in bits."""
+    """A member of a struct or union. ``bits`` is a bitfield's width, else 0; offsets are in bits."""
 
     name: str
     type_id: int
@@ -102,21 +101,8 @@ class Parameter(NamedTuple):
     type_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class SkbParameter:
-    """A parameter that is a ``struct sk_buff *``, or ``struct sk_buff **`` where ``indirect``.
-
-    ``register`` counts the integer argument registers before it (0: rdi), None where the parameter is on the stack.
-    """
-
-    index: int
-    register: int | None
-    indirect: bool
-    name: str = ""
-
-
 class Struct:
-    """A struct or union by name, with its members reachable as C writes them: ``ns.inum``, ``__sk_common.skc_net``."""
+    """A struct or union by name; members are named as C does: ``ns.inum``, ``__sk_common.skc_net``."""
 
     def __init__(self, btf: Btf, type_: Type) -> None:
         self._btf = btf
@@ -125,7 +111,7 @@ class Struct:
         self.size = type_.size_or_type
 
     def find(self, path: str) -> Member:
-        """Return the member at ``path`` with its offset from the struct's start; KeyError where there is none.
+        """Return the member at ``path``, its offset from the struct's start; KeyError where there is none.
 
         Members of anonymous structs and unions are found by their own name, as in C.
         """
@@ -149,7 +135,7 @@ class Struct:
         return found.bit_offset // 8
 
     def bitfield(self, path: str) -> tuple[int, int] | None:
-        """Return (offset in bits, width in bits) of a bitfield; None where there is no such member or it is none."""
+        """Return (offset, width) of a bitfield in bits; None where there is none of that name."""
         try:
             found = self.find(path)
         except KeyError:
@@ -187,13 +173,12 @@ class Btf:
         self._strings = header + str_off
         self._string_bytes = str_len
         #: Strings and types of a split BTF are numbered from where its base ends.
-        self._first_string = base._first_string + base._string_bytes if base else 0
+        self._first_string: int = base._first_string + base._string_bytes if base else 0
         self.first_id: int = base.end_id if base else 1
-        self._registers_of: dict[int, int] = {}
 
     @classmethod
     def read(cls, module: str | None = None, base: Btf | None = None, directory: Path = BTF_DIRECTORY) -> Btf:
-        """Read the running kernel's BTF, or a module's (``base`` is then the kernel's). UserError without BTF."""
+        """Read the kernel's BTF, or a module's with the kernel's as ``base``; UserError without BTF."""
         path = directory / (module or "vmlinux")
         try:
             return cls(path.read_bytes(), base)
@@ -236,7 +221,7 @@ class Btf:
         """Return the type behind typedefs and qualifiers."""
         for _ in range(_MAX_NESTING):
             found = self.type(type_id)
-            if found.kind not in _TRANSPARENT:
+            if found.kind not in TRANSPARENT:
                 return found
             type_id = found.size_or_type
         raise ValueError("BTF: a type that refers to itself")
@@ -249,7 +234,7 @@ class Btf:
         return self.data[start : self.data.index(b"\0", start)].decode(errors="replace")
 
     def find(self, name: str, *kinds: Kind) -> list[Type]:
-        """Return the types called ``name`` of one of ``kinds`` (all where none is given), the base's first."""
+        """Return the types called ``name`` of one of ``kinds`` (none: of any), the base's first."""
         found = self.base.find(name, *kinds) if self.base else []
         for offset in self._string_offsets(name):
             for at in np.flatnonzero(self._name_offsets == offset):
@@ -321,7 +306,7 @@ class Btf:
     def enumerator(self, name: str) -> int | None:
         """Return the value of one enumerator of any enum, anonymous ones too, or None."""
         offsets = self._string_offsets(name)
-        kinds = self._kinds
+        kinds = self.kinds
         for type_id in np.flatnonzero((kinds == Kind.ENUM) | (kinds == Kind.ENUM64)) if offsets else ():
             for one, value in self._enumerators(self.type(self.first_id + int(type_id))):
                 if one == name:
@@ -352,95 +337,20 @@ class Btf:
         """Return the FUNCs called ``name``; several where static functions of one name differ."""
         return self.find(name, Kind.FUNC)
 
-    def skb_parameters(self, name: str) -> list[SkbParameter] | None:
-        """Return which parameters of function ``name`` are skbs, in order; None where BTF has no such function,
-        or functions of that name that disagree.
-        """
-        answers = [self._skb_parameters(one) for one in self.functions(name)]
-        return answers[0] if answers and all(one == answers[0] for one in answers) else None
-
-    def skb_functions(self) -> dict[str, SkbParameter]:
-        """Return every function of this blob (not of its base) that takes an skb: {name: first such parameter}.
-
-        ``struct sk_buff *`` parameters are preferred to ``struct sk_buff **``.
-        """
-        functions = np.flatnonzero(self._kinds == Kind.FUNC)
-        protos = self._words[self._places[functions] + 2]
-        found: dict[str, SkbParameter] = {}
-        for function in functions[self._skb_protos[protos]].tolist():
-            type_ = self.type(self.first_id + function)
-            parameters = self._skb_parameters(type_)
-            found[type_.name] = next((one for one in parameters if not one.indirect), parameters[0])
-        return found
+    # ---- the index
 
     @cached_property
-    def _skb_protos(self) -> NDArray[np.bool_]:
-        """By type id, the base's too: is it a FUNC_PROTO with an skb among its parameters?"""
-        own = np.flatnonzero(self._kinds == Kind.FUNC_PROTO)
+    def references(self) -> NDArray[Any]:
+        """The size or type id of this blob's own types, by id - first_id."""
+        return self._words[self._places + 2]
+
+    def parameter_types(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return all parameters of this blob's own prototypes: (id of the FUNC_PROTO, id of the type)."""
+        own = np.flatnonzero(self.kinds == Kind.FUNC_PROTO)
         counts = (self._words[self._places[own] + 1] & 0xFFFF).astype(np.int64)
         owner = np.repeat(own, counts)
         ordinal = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        types = self._words[self._places[owner] + 3 + 2 * ordinal + 1]
-        takes = np.zeros(self.end_id, np.bool_)
-        takes[self.first_id + owner[np.isin(types, list(self._skb_types))]] = True
-        if self.base is not None:
-            takes[: self.first_id] = self.base._skb_protos
-        return takes
-
-    def _skb_parameters(self, function: Type) -> list[SkbParameter]:
-        found = []
-        used = 0
-        for index, (name, type_id) in enumerate(self.parameters(function)):
-            registers = self._registers(type_id)
-            # System V ABI 3.2.3: what does not fit into the registers left goes to the stack whole
-            in_registers = 0 < registers <= 6 - used
-            if type_id in self._skb_types:
-                register = used if in_registers else None
-                found.append(SkbParameter(index, register, self._skb_types[type_id], name))
-            used += registers if in_registers else 0
-        return found
-
-    def _registers(self, type_id: int) -> int:
-        """Return how many integer registers a parameter takes; 0: it is passed in memory."""
-        known = self._registers_of.get(type_id)
-        if known is None:
-            known = self._registers_of[type_id] = self._count_registers(type_id)
-        return known
-
-    def _count_registers(self, type_id: int) -> int:
-        found = self.resolve(type_id)
-        if found.kind in (Kind.STRUCT, Kind.UNION):
-            return -(-found.size_or_type // 8) if 0 < found.size_or_type <= 16 else 0
-        return max(1, -(-self.size_of(type_id) // 8))
-
-    @cached_property
-    def _skb_types(self) -> dict[int, bool]:
-        """The ids of all types that are a pointer to sk_buff (False) or a pointer to such a pointer (True)."""
-        found = dict(self.base._skb_types) if self.base else {}
-        skbs = {one.id for one in self.find("sk_buff", Kind.STRUCT)}
-        single = self._pointers_to(skbs) | {one for one, twice in found.items() if not twice}
-        found |= dict.fromkeys(single, False)
-        found |= dict.fromkeys(self._pointers_to(single), True)
-        return found
-
-    def _pointers_to(self, targets: set[int]) -> set[int]:
-        """Return the pointers to ``targets``, themselves perhaps qualified or renamed."""
-        kinds = self._kinds
-        refers = self._words[self._places + 2]
-        transparent = np.isin(kinds, [int(kind) for kind in _TRANSPARENT])
-
-        def widen(ids: set[int]) -> set[int]:
-            while True:
-                more = np.flatnonzero(transparent & np.isin(refers, list(ids))) + self.first_id
-                wider = ids | set(more.tolist())
-                if wider == ids:
-                    return ids
-                ids = wider
-
-        pointers = np.flatnonzero((kinds == Kind.PTR) & np.isin(refers, list(widen(targets)))) + self.first_id
-        return widen(set(pointers.tolist()))
-
-    # ---- the index
+        return self.first_id + owner, self._words[self._places[owner] + 3 + 2 * ordinal + 1]
 
     @cached_property
     def _words(self) -> NDArray[np.uint32]:
@@ -468,7 +378,8 @@ class Btf:
         return np.array(places, np.int64)
 
     @cached_property
-    def _kinds(self) -> NDArray[np.uint32]:
+    def kinds(self) -> NDArray[Any]:
+        """BTF_KIND_* of this blob's own types, by id - first_id."""
         return self._words[self._places + 1] >> 24 & 0x1F
 
     @cached_property

@@ -115,7 +115,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
         return UserError(f"{path} can be read by root only", "run it as root: sudo ktcpdump-tui …")
     if isinstance(error, PermissionError):
         return UserError(
-            f"{path} is closed even to root: {error.strerror} (lockdown, or a container without CAP_SYS_RAWIO)",
+            f"{path} is closed even to root: {error.strerror} (lockdown, or a container)",
             "see cat /sys/kernel/security/lockdown, or capture in a virtual machine: ktcpdump-tui --lab",
         )
     return UserError(

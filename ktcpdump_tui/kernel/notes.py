@@ -1,4 +1,4 @@
-"""ELF notes (gABI, "Note Section"): the build-id that ties a kernel, a module and their debug files together."""
+"""ELF notes (gABI, "Note Section"): the build-id ties a kernel or module to its debug file."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def _beginning_with(
     """Return some of the names that begin with ``name``, without ``.cold`` and other parts."""
     if len(name) < 3:
         return []
-    found = []
+    found: list[str] = []
     needle = b" " + name.encode()
     at = text.find(needle)
     while at >= 0 and len(found) < count:
@@ -66,7 +66,7 @@ def _beginning_with(
 def _distances(
     wanted: NDArray[np.uint8], text: NDArray[np.uint8], starts: NDArray[Any], lengths: NDArray[Any]
 ) -> NDArray[np.uint8]:
-    """Return the optimal string alignment distance of ``wanted`` to each word, a column of the table at a time."""
+    """Return the optimal string alignment distance of ``wanted`` to each word; all words step by step."""
     width = int(lengths.max())
     # words in columns, so that each step works on contiguous memory
     places = np.minimum(starts[None, :] + np.arange(width)[:, None], len(text) - 1)
@@ -74,7 +74,7 @@ def _distances(
     rows = len(wanted) + 1
     before = np.zeros((rows, len(starts)), np.uint8)
     last = np.repeat(np.arange(rows, dtype=np.uint8)[:, None], len(starts), axis=1)
-    result = last[-1].copy()
+    result: NDArray[np.uint8] = last[-1].copy()
     for column in range(width):
         now = np.empty_like(last)
         now[0] = column + 1

@@ -79,7 +79,7 @@ class Kallsyms:
     """A searchable copy of /proc/kallsyms; the symbols do not follow modules loaded later."""
 
     def __init__(self, text: bytes) -> None:
-        """Take the file's bytes: lines of ``%016lx %c %s`` and, for modules, ``\\t[%s]``."""
+        """Take the file's bytes: lines of ``%016lx %c %s``, for modules with a tab and ``[%s]``."""
         self.text = text if text.endswith(b"\n") or not text else text + b"\n"
 
     @classmethod
@@ -112,7 +112,7 @@ class Kallsyms:
         return found
 
     def find_many(self, names: Collection[str], module: str | None = None) -> dict[str, list[Symbol]]:
-        """Return the code symbols called any of ``names`` in ``module`` (None: the kernel): {name: symbols}."""
+        """Return {name: symbols} of the code called any of ``names`` in ``module`` (None: the kernel)."""
         table = self.function_table()[1]
         lines = self._text_order[1]
         wanted = names if isinstance(names, (set, frozenset, dict)) else frozenset(names)

@@ -34,7 +34,7 @@ _INT3: Final = b"\xcc"
 _CALL: Final = 0xE8
 #: The 5-byte nop where the function tracer puts its call (arch/x86/include/asm/nops.h).
 NOP5: Final = bytes.fromhex("0f1f440000")
-#: ``endbr64``, and the 4-byte nops an unused one is sealed with (arch/x86/include/asm/ibt.h; the second since 6.15).
+#: ``endbr64``, and the nops an unused one is sealed with (arch/x86/include/asm/ibt.h; the second since 6.15).
 ENDBR: Final = (bytes.fromhex("f30f1efa"), bytes.fromhex("660f1f00"), bytes.fromhex("0f1f40d6"))
 
 
@@ -133,8 +133,8 @@ class LiveText:
 class ReservedCode:
     """Places the kernel rewrites itself, and so refuses probes on: static keys and static calls.
 
-    ``kernel/jump_label.c: jump_label_text_reserved``, ``kernel/static_call_inline.c: static_call_text_reserved``.
-    Those of modules are not known here.
+    kernel/jump_label.c: jump_label_text_reserved, kernel/static_call_inline.c:
+    static_call_text_reserved. Those of modules are not known here.
     """
 
     #: The table's symbols, the bytes of an entry (the first 4 are the distance to the code), and what it is.
