@@ -58,7 +58,8 @@ POINTER_TO: Final = 0x80
 @dataclass(frozen=True, slots=True)
 class InstructionEntry:
     """What the program has to know of one probed address. ``arguments`` are positions among the integer
-    arguments, with POINTER_TO where the argument is a ``struct sk_buff **``."""
+    arguments, with POINTER_TO where the argument is a ``struct sk_buff **``.
+    """
 
     address: int
     index: int
@@ -95,7 +96,8 @@ class Selection:
 @dataclass(frozen=True, slots=True)
 class ProgramText:
     """All that the program's text depends on. ``origins`` are (start, end, origin name) address ranges of
-    the functions that copy an skb header; ``extra`` is C text for --capture, ``extra_bytes`` its room."""
+    the functions that copy an skb header; ``extra`` is C text for --capture, ``extra_bytes`` its room.
+    """
 
     layout: KernelLayout
     filter_c: str

@@ -76,7 +76,9 @@ class RowRing(Ring):
         busy = np.flatnonzero(lengths & np.uint32(BUSY))
         if len(busy):
             count = int(busy[0])
-        rows = records[:count, HEADER_BYTES : HEADER_BYTES + self.row.itemsize].copy().reshape(-1).view(self.row)
+        rows = (
+            records[:count, HEADER_BYTES : HEADER_BYTES + self.row.itemsize].copy().reshape(-1).view(self.row)
+        )
         self._consumer.value = consumed + count * self._stride
         return rows
 

@@ -74,7 +74,7 @@ class Worker(threading.Thread):
         """Move batches until stopped."""
         try:
             self._move()
-        except BaseException as error:  # noqa: BLE001 - forwarded to the thread that joins
+        except BaseException as error:
             self.error = error
         finally:
             self.done.set()

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 #: What the variable inspector needs (written by debuginfo, opaque here).
 TYPES: Final = "types"
 
+#: The variables of the plan's instructions and their types: of the kernel, and with ``:MODULE`` of a module.
+VARIABLES: Final = "variables"
+
 #: The kernel's BTF, for structures.
 BTF: Final = "btf"
 
@@ -23,6 +26,11 @@ DROP_REASONS: Final = "drop_reasons"
 SYMBOLS: Final = "symbols"
 
 _SOURCE: Final = "source:"
+
+
+def variables_of(module: str | None) -> str:
+    """Return the name of the blob with the variables of a module's code, or of the kernel's (None)."""
+    return f"{VARIABLES}:{module}" if module else VARIABLES
 
 
 def embed_source(sink: TraceSink, file: str, text: bytes) -> None:

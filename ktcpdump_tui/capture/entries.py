@@ -1,0 +1,108 @@
+"""From the plan to what the BPF program has to know, with the probes that only keep track of frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ktcpdump_tui import arch
+from ktcpdump_tui.capture.program import POINTER_TO, InstructionEntry, InstructionFlag
+from ktcpdump_tui.model import FrameRule, Instruction, ProbeState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ktcpdump_tui.capture.plan import Plan, PlannedFunction
+
+#: At a function's entry: rsp + 8 (the call has pushed the return address).
+ENTRY_RULE = FrameRule(arch.STACK_POINTER, arch.ENTRY_CFA_OFFSET)
+
+
+@dataclass(slots=True)
+class ProbeSet:
+    """``entries`` and ``others`` are the addresses for the two BPF functions; ``table`` is what they look up.
+
+    ``unknown_frames`` are asked instructions left out because no rule tells where their frame is.
+    """
+
+    entries: list[int] = field(default_factory=list)
+    others: list[int] = field(default_factory=list)
+    table: dict[int, InstructionEntry] = field(default_factory=dict)
+    unknown_frames: dict[int, str] = field(default_factory=dict)
+
+
+def probe_set(
+    plan: Plan, leaves_of: Callable[[PlannedFunction], Sequence[Instruction]] = lambda _: ()
+) -> ProbeSet:
+    """Return the probes of ``plan``.
+
+    A function of which more than the entry is probed needs its entry (to know the packet) and its exits (to
+    know that the frame ended), asked for or not. Where functions without an skb are in the plan, that holds
+    for every function: their packet is the nearest traced caller's. ``leaves_of`` gives the exits of a
+    function of which only the entry is in the plan.
+    """
+    probes = ProbeSet()
+    callers_matter = any(not one.arguments for one in plan.functions)
+    for function in plan.functions:
+        asked = {
+            one.address: one
+            for one in (plan.instructions[index] for index in function.instructions)
+            if one.probe is ProbeState.ATTACHED
+        }
+        by_address = {
+            plan.instructions[index].address: plan.instructions[index] for index in function.instructions
+        }
+        inner = [address for address in asked if address != function.entry]
+        leaves = {address: by_address[address] for address in function.leaves if address in by_address}
+        if not inner and callers_matter and not leaves:
+            leaves = {one.address: one for one in leaves_of(function)}
+        frames = bool(inner) or bool(leaves and callers_matter)
+        _add_entry(probes, function, asked.get(function.entry), frames, function.entry in leaves)
+        if not frames:
+            continue
+        for address in sorted({*inner, *leaves}):
+            if address == function.entry:
+                continue
+            one = asked.get(address) or leaves.get(address)
+            if one is None:
+                continue
+            flags = InstructionFlag(0)
+            if address in leaves:
+                flags |= InstructionFlag.LEAVES
+            if address not in asked:
+                flags |= InstructionFlag.HIDDEN
+            if one.frame is None:
+                if address in asked:
+                    probes.unknown_frames[address] = "no unwind information says where its frame is"
+                continue
+            probes.others.append(address)
+            probes.table[address] = _entry(one, function.number, one.frame, flags, ())
+    return probes
+
+
+def _add_entry(
+    probes: ProbeSet, function: PlannedFunction, asked: Instruction | None, frames: bool, leaves: bool
+) -> None:
+    flags = InstructionFlag(0)
+    if asked is None:
+        flags |= InstructionFlag.HIDDEN
+    if frames:
+        flags |= InstructionFlag.PUSH
+    if leaves:
+        flags |= InstructionFlag.LEAVES
+    if not function.arguments:
+        flags |= InstructionFlag.NO_SKB
+    arguments = tuple(one.register | (POINTER_TO if one.indirect else 0) for one in function.arguments[:2])
+    index = asked.index if asked else 0
+    probes.entries.append(function.entry)
+    probes.table[function.entry] = InstructionEntry(
+        function.entry, index, function.number, ENTRY_RULE.register, ENTRY_RULE.offset, flags, arguments
+    )
+
+
+def _entry(
+    one: Instruction, function: int, rule: FrameRule, flags: InstructionFlag, arguments: tuple[int, ...]
+) -> InstructionEntry:
+    if rule.indirect:
+        flags |= InstructionFlag.INDIRECT
+    return InstructionEntry(one.address, one.index, function, rule.register, rule.offset, flags, arguments)

@@ -1,0 +1,331 @@
+"""One live capture, from SPECs to a finished trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from ktcpdump_tui import __version__, arch
+from ktcpdump_tui.capture.attach import KprobeEvents
+from ktcpdump_tui.capture.entries import ProbeSet, probe_set
+from ktcpdump_tui.capture.guard import RateGuard
+from ktcpdump_tui.capture.hooks import copy_origins, hook_addresses
+from ktcpdump_tui.capture.notetap import FreeTap
+from ktcpdump_tui.capture.program import Program, ProgramText, Selection, drop_reasons
+from ktcpdump_tui.capture.ring import RecordRing, RowRing
+from ktcpdump_tui.capture.target import TargetKernel
+from ktcpdump_tui.capture.worker import Worker
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.model import ProbeState, Summary, TraceHeader
+from ktcpdump_tui.trace import blobs
+from ktcpdump_tui.trace.layout import event_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ktcpdump_tui.capture.options import CaptureOptions
+    from ktcpdump_tui.capture.plan import Plan
+    from ktcpdump_tui.trace.sink import TraceSink
+
+    #: What is being done, how much of it is done, of how much (0: unknown).
+    Progress = Callable[[str, int, int], None]
+
+#: Bytes of the two ring buffers: at 480 bytes an event, 16 MiB is 35,000 events the worker may be behind.
+EVENT_RING: Final = 16 << 20
+NOTE_RING: Final = 8 << 20
+
+#: Seconds that events already on their way get when the traffic has ended.
+_LINGER: Final = 0.3
+
+
+class CaptureSession:
+    """Runs one capture into ``sink``.
+
+    ``start`` does everything up to armed probes and raises what the user has to know; from then on a worker
+    thread fills the sink until a limit, ``stop``, or the rate guard. ``join`` waits, cleans the kernel up and
+    returns the summary. ``close`` may be called at any time and leaves nothing behind.
+    """
+
+    def __init__(self, options: CaptureOptions, sink: TraceSink, progress: Progress | None = None) -> None:
+        self.options = options
+        self.sink = sink
+        self.summary: Summary | None = None
+        self.plan: Plan | None = None
+        self.messages: list[str] = []
+        self._progress = progress or (lambda _what, _done, _of: None)
+        self._kernel: TargetKernel | None = None
+        self._events: KprobeEvents | None = None
+        self._program: Program | None = None
+        self._rings: tuple[RowRing, RecordRing] | None = None
+        self._worker: Worker | None = None
+        self._guard: RateGuard | None = None
+        self._command: subprocess.Popen[bytes] | None = None
+        self._tap: FreeTap | None = None
+        self._counts: dict[str, int] = {}
+        self._started = 0.0
+        self._new = threading.Event()
+        self._cancelled = threading.Event()
+
+    # ---- starting
+
+    def start(self) -> None:
+        """Attach; when this returns, probes are armed. Raises UserError and UsageError, and leaves nothing behind."""
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        options = self.options
+        self._progress("reading the kernel's symbols and types", 0, 0)
+        kernel = self._kernel = TargetKernel.running(options)
+        plan = kernel.plan(options)
+        probes = probe_set(plan, kernel.leaves_of)
+        plan = plan.refused(probes.unknown_frames)
+        self._progress("compiling the BPF program", 0, 0)
+        with ThreadPoolExecutor(1, "bpf-compiler") as pool:
+            # clang runs outside Python's lock: the lines are looked up meanwhile
+            compiling = pool.submit(self._compile, kernel, probes)
+            annotated = kernel.symbols.annotate(plan.instructions)
+            tables = kernel.variable_tables(annotated)
+            program = self._program = compiling.result()
+        plan = replace(plan, instructions=tuple(annotated))
+        program.load_instructions(probes.table.values())
+        program.set_packet_limit(options.packets or 0)
+        plan = self._define(kernel, plan, probes)
+        self.plan = plan
+        self._write_beginning(kernel, plan, tables)
+        self._open_rings(program)
+        self._arm(program)
+
+    def _compile(self, kernel: TargetKernel, probes: ProbeSet) -> Program:
+        options = self.options
+        extra, extra_bytes = kernel.capture_code(options.captures)
+        text = ProgramText(
+            layout=kernel.layout,
+            filter_c=kernel.filter_c,
+            selection=Selection(options.netns, options.ifname, options.mark),
+            snaplen=options.snaplen,
+            stack_bytes=options.stack_bytes,
+            instructions=len(probes.table),
+            event_bytes=options.ring_bytes or EVENT_RING,
+            note_bytes=NOTE_RING,
+            origins=copy_origins(kernel.kallsyms),
+            extra=extra,
+            extra_bytes=extra_bytes,
+        )
+        return Program(text)
+
+    def _define(self, kernel: TargetKernel, plan: Plan, probes: ProbeSet) -> Plan:
+        """Define all probes in the kernel; return the plan with what it refused."""
+        events = self._events = KprobeEvents(kernel.text_base)
+
+        def tell(done: int, of: int) -> None:
+            self._progress("defining probes", done, of)
+
+        refused: dict[int, str] = {}
+        for name, addresses in (("on_instruction", probes.others), ("on_entry", probes.entries)):
+            if addresses:
+                refused |= events.define(name, addresses, tell, self._cancelled.is_set).refused
+        hooks, missing = hook_addresses(kernel.kallsyms, {})
+        for name, addresses in hooks.items():
+            hook = events.define(name, addresses, None, self._cancelled.is_set)
+            missing += [f"{address:#x}: {why}" for address, why in hook.refused.items()]
+        if missing:
+            self.messages.append(f"packets' lives are followed without {', '.join(missing)}")
+        lost_entries = [f for f in plan.functions if f.entry in refused]
+        self.messages += [
+            f"{f.function}: the kernel refuses a probe on its entry ({refused[f.entry]}): no packet is known in it"
+            for f in lost_entries
+        ]
+        return plan.refused(refused)
+
+    def _arm(self, program: Program) -> None:
+        assert self._events is not None
+        assert self._rings is not None
+        program.attach_tracepoints()
+        self._guard = RateGuard(list(program.functions.values()), self.options.guard)
+        self._worker = Worker(
+            *self._rings,
+            self._tap or self.sink,
+            limit=self.options.events,
+            watch=self._watch,
+            on_end=self._new.set,
+        )
+        self._started = time.monotonic()
+        self._events.attach(program.functions)
+        self._worker.start()
+        if self.options.ready_file:
+            try:
+                self.options.ready_file.touch()
+            except OSError as error:
+                raise UserError(f"--ready-file {self.options.ready_file}: {error.strerror}") from error
+        if self.options.command:
+            self._command = subprocess.Popen(  # noqa: S602 - the user's own command line
+                self.options.command, shell=True, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
+            )
+
+    def _open_rings(self, program: Program) -> None:
+        self._rings = (
+            RowRing(program.event_ring, program.event_bytes, event_dtype(self.options.stack_bytes)),
+            RecordRing(program.note_ring, program.note_bytes),
+        )
+
+    def _write_beginning(self, kernel: TargetKernel, plan: Plan, tables: dict[str, bytes]) -> None:
+        self._tap = FreeTap(self.sink)
+        self.sink.write_header(self._header(kernel, plan))
+        self.sink.write_plan(plan.instructions)
+        reasons = drop_reasons(kernel.btf.enum("skb_drop_reason"))
+        self.sink.put_blob(blobs.DROP_REASONS, json.dumps(reasons).encode())
+        for name, data in tables.items():
+            self.sink.put_blob(name, data)
+        self.sink.flush()
+
+    def _header(self, kernel: TargetKernel, plan: Plan) -> TraceHeader:
+        boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        modules = {one.module for one in plan.instructions if one.module}
+        return TraceHeader(
+            version=__version__,
+            release=platform.release(),
+            machine=arch.MACHINE,
+            build_id=kernel.build_id,
+            command_line=self.options.command_line,
+            clock_offset=time.clock_gettime_ns(time.CLOCK_REALTIME) - boottime,
+            started=boottime,
+            slide=kernel.slide,
+            expression=self.options.expression,
+            specs=self.options.specs,
+            snaplen=self.options.snaplen,
+            stack_bytes=self.options.stack_bytes,
+            debug_image=str(kernel.debug_image) if kernel.debug_image else None,
+            hostname=socket.gethostname(),
+            modules=kernel.section_addresses(modules),
+        )
+
+    # ---- running
+
+    def _watch(self, stored: int) -> dict[str, int]:
+        """Called by the worker a few times a second: limits, losses, the guard."""
+        assert self._program is not None
+        assert self._events is not None
+        assert self._worker is not None
+        losses = self._program.losses()
+        missed = sum(self._events.missed().values())
+        counts = {f"lost: {name}": count for name, count in losses.items()}
+        counts["lost: probe missed"] = missed
+        counts["packets"] = self._program.packets()
+        options = self.options
+        if options.duration is not None and time.monotonic() - self._started >= options.duration:
+            self.stop("duration")
+        if self._command is not None and self._command.poll() is not None:
+            threading.Timer(_LINGER, self.stop, ("command",)).start()
+            self._command = None
+        if self._guard is not None and self._guard.check():
+            counts["guard stopped"] = 1
+            self._events.detach()
+            self.messages.append(
+                f"stopped: tracing took {self._guard.used:.0%} of a CPU, more than the allowed {self._guard.share:.0%}"
+            )
+            self.stop("rate guard")
+        self._symbolise_frees()
+        self._counts = counts
+        if stored:
+            self._new.set()
+        return counts
+
+    def _symbolise_frees(self) -> None:
+        """Give the addresses that freed packets their names and lines, for readers without the kernel."""
+        assert self._kernel is not None
+        if self._tap is None or not self._tap.new:
+            return
+        self._tap.new = False
+        known: dict[str, Any] = {}
+        for location in sorted(self._tap.locations):
+            name = self._kernel.kallsyms.symbolise(location)
+            known[f"{location:#x}"] = [name, self._kernel.symbols.drop_line(location)]
+        self.sink.put_blob(blobs.SYMBOLS, json.dumps(known).encode())
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be written by the worker."""
+        return self._worker is not None and self._worker.done.is_set()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the worker thread died of."""
+        return self._worker.error if self._worker else None
+
+    def counts(self) -> dict[str, int]:
+        """Return the latest counts: packets, and events lost by cause."""
+        return dict(self._counts)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something new may have been written, the capture ended, or the time is over."""
+        self._new.wait(seconds)
+        if not self.ended:
+            self._new.clear()
+
+    def stop(self, why: str = "user") -> None:
+        """Ask the capture to end; ``join`` waits for it. Safe from any thread and before ``start`` is done."""
+        self._cancelled.set()
+        if self._worker is not None:
+            self._worker.stop(why)
+
+    def join(self) -> Summary:
+        """Wait for the end, detach, write the summary and close the sink. Raises what the worker died of."""
+        assert self._worker is not None
+        try:
+            while not self._worker.done.wait(0.2):
+                pass
+            if self._events is not None:
+                self._events.detach()
+            self._symbolise_frees()
+            summary = self.summary = self._summarise()
+            self.sink.close(summary)
+        finally:
+            self.close()
+        if self._worker.error is not None:
+            raise self._worker.error
+        return summary
+
+    def _summarise(self) -> Summary:
+        assert self._worker is not None
+        assert self.plan is not None
+        states = [one.probe for one in self.plan.instructions]
+        attached = states.count(ProbeState.ATTACHED)
+        refused = states.count(ProbeState.REFUSED)
+        counts = self._counts
+        return Summary(
+            events=self._worker.counts.stored,
+            packets=counts.get("packets", 0),
+            probes_asked=attached + refused,
+            probes_attached=attached,
+            probes_refused=refused,
+            lost={name.removeprefix("lost: "): n for name, n in counts.items() if name.startswith("lost: ")},
+            ended_by=self._worker.ended_by,
+        )
+
+    def close(self) -> None:
+        """Leave the kernel as it was. A second call does nothing."""
+        self._cancelled.set()
+        if self._worker is not None and self._worker.is_alive():
+            self._worker.stop("closed")
+            self._worker.join()
+        if self._command is not None and self._command.poll() is None:
+            os.killpg(self._command.pid, signal.SIGTERM)
+            self._command.wait()
+        self._command = None
+        for one in (self._guard, self._events, *(self._rings or ()), self._program, self._kernel):
+            if one is not None:
+                one.close()
+        self._guard = self._events = self._rings = self._program = self._kernel = None
