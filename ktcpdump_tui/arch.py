@@ -39,3 +39,6 @@ PT_REGS_FIELDS: Final = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
     "ip", "flags",
 )  # fmt: skip
+
+#: Bits of rflags (Intel SDM volume 1, 3.4.3) that conditional jumps and string instructions look at, and IF.
+FLAG_BITS: Final = (("CF", 0), ("PF", 2), ("AF", 4), ("ZF", 6), ("SF", 7), ("IF", 9), ("DF", 10), ("OF", 11))

@@ -1,0 +1,275 @@
+"""The application: what the keys and the commands do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.tui import bindings, command_runner, commands
+from ktcpdump_tui.tui.banner import Banner
+from ktcpdump_tui.tui.disassembly import DisassemblyView
+from ktcpdump_tui.tui.field_tree import FieldTree
+from ktcpdump_tui.tui.help_screen import HelpScreen
+from ktcpdump_tui.tui.inspector import NAMES, Inspector
+from ktcpdump_tui.tui.log_screen import LogScreen
+from ktcpdump_tui.tui.palette import DARK, LIGHT
+from ktcpdump_tui.tui.prompt import Prompt
+from ktcpdump_tui.tui.source_pane import SourcePane
+from ktcpdump_tui.tui.source_view import SourceView
+from ktcpdump_tui.tui.trace_app import TraceApp
+from ktcpdump_tui.tui.trace_list import TraceList
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
+
+class DebuggerApp(TraceApp):
+    """The application: a TraceApp with its keys and commands."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list(bindings.BINDINGS)
+
+    _searched = ""
+    _focus_before: Widget | None = None
+
+    def notice(self, text: str) -> None:
+        """Say something for a few seconds."""
+        self.query_one(Banner).show_notice(text)
+
+    # Moving
+
+    def action_neighbour(self, by: int) -> None:
+        """Go to a neighbouring event of the list."""
+        no = self.navigator.rows.neighbour(self.navigator.current, by)
+        if no is not None:
+            self.go(no)
+
+    def action_edge(self, last: bool) -> None:
+        """Go to the first or the last event; the last one of a live capture is followed."""
+        rows = self.navigator.rows
+        if rows.events:
+            self.go(rows.number(rows.events - 1 if last else 0), follow=last and self.live)
+
+    def action_step(self, command: str) -> None:
+        """Step, in gdb's words."""
+        if self.navigator.current:
+            self.step(command)
+
+    def action_follow(self) -> None:
+        """Pause or follow."""
+        if not self.live:
+            self.notice("nothing is being captured: there is nothing to follow")
+        elif self.navigator.follow:
+            self.navigator.stop_following()
+        else:
+            self.navigator.follow = True
+            if self.navigator.newest:
+                self.go(self.navigator.newest, follow=True)
+        self.show_status()
+
+    def action_packet(self, by: int) -> None:
+        """Go to the first event of the next packet, or of the one before, that has events."""
+        packets = self.trace.packets()
+        no = self.navigator.current
+        current = int(self.trace.heads(no, no)[0]["packet"]) if no else 0
+        ids = [packet.id for packet in packets]
+        place = ids.index(current) if current in ids else -1
+        while 0 <= (place := place + by) < len(ids):
+            span = self.trace.packet_span(ids[place])
+            if span is not None:
+                if self.navigator.rows.only_packet is not None:
+                    self.navigator.rows.show_only(ids[place])
+                self.go(max(span[0], self.trace.first_no))
+                return
+        self.notice("there is no further packet")
+
+    def action_only_packet(self) -> None:
+        """List only the current packet's events, or all."""
+        navigator = self.navigator
+        if navigator.rows.only_packet is not None:
+            navigator.rows.show_only(None)
+        elif navigator.current:
+            packet = int(self.trace.heads(navigator.current, navigator.current)[0]["packet"])
+            navigator.rows.show_only(packet)
+        if navigator.current:
+            self.go(navigator.current, follow=navigator.follow)
+
+    def action_frame(self, by: int) -> None:
+        """Show a caller in the inline chain, or what it called."""
+        instruction = self.instruction()
+        if instruction is None:
+            return
+        level = self.navigator.level + by
+        if not 0 <= level < max(1, len(instruction.inlined_by)):
+            self.notice(
+                "the outermost function of the chain" if by > 0 else "the innermost function of the chain"
+            )
+            return
+        self.navigator.level = level
+        self.show_source()
+
+    def action_breakpoint(self) -> None:
+        """Set or clear a breakpoint on the line under the source pane's cursor."""
+        view = self.query_one(SourceView)
+        if view.document.file:
+            self.toggle_line(view.document.file, view.cursor + 1)
+
+    def toggle_line(self, file: str, line: int) -> None:
+        """Set or clear a line's breakpoint, and say so."""
+        try:
+            found, is_set = self.navigator.toggle_line(file, line)
+        except UserError as error:
+            self.notice(str(error))
+            return
+        self.show_breakpoints()
+        self.notice(f"breakpoint {'set' if is_set else 'cleared'}: {file}:{found}")
+
+    # Searching
+
+    def action_prompt(self, kind: str) -> None:
+        """Ask for a command or for what to search."""
+        self._focus_before = self.focused
+        self.query_one(Prompt).ask(kind)
+
+    def action_watch(self) -> None:
+        """Ask for a watch expression."""
+        self._focus_before = self.focused
+        self.query_one(Prompt).ask(":", "watch ")
+
+    def on_prompt_left(self) -> None:
+        """Give the focus back."""
+        (self._focus_before or self.query_one(TraceList)).focus()
+
+    async def on_prompt_entered(self, message: Prompt.Entered) -> None:
+        """Do what was entered."""
+        if message.kind == "/":
+            self._searched = message.text or self._searched
+            self.action_search(True)
+            return
+        try:
+            command = commands.parse(message.text)
+            if command is not None:
+                await command_runner.run(self, command)
+        except UserError as error:
+            self.query_one(Banner).show_error(str(error))
+
+    def action_search(self, forward: bool) -> None:
+        """Go to the next event, or the one before, that matches what was searched for last."""
+        if not self._searched:
+            self.notice("nothing was searched for yet: / searches")
+            return
+        found = self.navigator.matching(self._searched)
+        if not found:
+            self.query_one(Banner).show_error(f"nothing in the trace is called {self._searched}")
+            return
+        self.run_to(
+            found, f"no {'later' if forward else 'earlier'} event matches {self._searched}", forward=forward
+        )
+
+    # Panes
+
+    def action_disassembly(self) -> None:
+        """Show or hide the instructions."""
+        self.query_one(SourcePane).toggle_class("disassembly")
+        self.call_after_refresh(self.show_source)
+
+    def action_inspector(self) -> None:
+        """Show or hide the inspector."""
+        self.screen.toggle_class("inspecting" if self.screen.has_class("compact") else "closed")
+        if self.focused is not None and not self.focused.display:
+            self.query_one(TraceList).focus()
+        self.call_after_refresh(self.ask_inspector)
+
+    def action_section(self, number: int) -> None:
+        """Show a section of the inspector."""
+        self.screen.add_class("inspecting")
+        self.screen.remove_class("closed")
+        self.call_after_refresh(self.query_one(Inspector).choose, NAMES[number - 1])
+
+    def action_zoom(self) -> None:
+        """Show the focused pane alone, or all."""
+        zoomed = [name for name in self.screen.classes if name.startswith("zoom-")]
+        if zoomed:
+            self.screen.remove_class(*zoomed)
+        elif isinstance(self.focused, FieldTree):
+            self.screen.add_class("zoom-inspector")
+        else:
+            self.screen.add_class("zoom-trace" if isinstance(self.focused, TraceList) else "zoom-source")
+
+    def action_theme(self) -> None:
+        """Dark or light."""
+        self.theme = DARK if self.theme != DARK else LIGHT
+
+    def action_log(self) -> None:
+        """Show what was written on standard error."""
+        if self.stderr_log is not None:
+            self.push_screen(LogScreen(self.stderr_log))
+
+    def action_help(self) -> None:
+        """Show all keys and commands."""
+        sections = [(title, "", list(group)) for title, group in bindings.GROUPS]
+        for kind, title in (
+            (TraceList, "Trace list"), (SourceView, "Source"), (DisassemblyView, "Instructions"),
+            (FieldTree, "Inspector"),
+        ):  # fmt: skip
+            own = [binding for cls in kind.__mro__ for binding in cls.__dict__.get("BINDINGS", ())]
+            split = [
+                one
+                for binding in own
+                if isinstance(binding, Binding)
+                for one in Binding.make_bindings([binding])
+            ]
+            sections.append((title, kind.HELP, split))
+        self.push_screen(HelpScreen(sections))
+
+    def action_dismiss_banner(self) -> None:
+        """Take the message away; then a zoomed pane back."""
+        banner = self.query_one(Banner)
+        if banner.display:
+            banner.dismiss()
+        elif any(name.startswith("zoom-") for name in self.screen.classes):
+            self.action_zoom()
+
+    async def action_quit(self) -> None:
+        """End; a live capture is asked to end too, and the command line prints its counts."""
+        if self.control is not None:
+            self.control.stop()
+        self.exit(0)
+
+    # Messages of the panes
+
+    def on_trace_list_moved(self, message: TraceList.Moved) -> None:
+        """Go where the list's cursor is."""
+        self.go(message.no, follow=message.follow and self.live)
+
+    def on_trace_list_scrolled_up(self) -> None:
+        """Stop following: the list was scrolled up."""
+        self.navigator.stop_following()
+        self.show_status()
+
+    def on_source_view_run_to(self, message: SourceView.RunTo) -> None:
+        """Go to the next event on a line."""
+        found = self.navigator.at_line(message.file, message.line)
+        if not found:
+            self.notice(f"no instruction of {message.file}:{message.line} is in the plan")
+            return
+        self.run_to(found, f"no event of {message.file}:{message.line}", wrap=True)
+
+    def on_source_view_breakpoint(self, message: SourceView.Breakpoint) -> None:
+        """Set or clear a breakpoint."""
+        self.toggle_line(message.file, message.line)
+
+    def on_disassembly_view_run_to(self, message: DisassemblyView.RunTo) -> None:
+        """Go to the next event at an instruction."""
+        self.run_to(frozenset((message.index,)), "no event at this instruction", wrap=True)
+
+    def on_inspector_needed(self) -> None:
+        """Fill what else of the inspector is visible."""
+        self.ask_inspector()
+
+    def on_field_tree_removed(self, message: FieldTree.Removed) -> None:
+        """Remove a watch expression."""
+        if message.tree.id == "section-watch" and message.name in self.watches:
+            self.watches.remove(message.name)
+            self.ask_inspector()

@@ -1,0 +1,76 @@
+"""The keys that work in every pane: gdb's letters (capitals go backwards), less's for searching."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual.binding import Binding
+
+#: (title on the help screen, bindings).
+GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
+    (
+        "Stepping",
+        (
+            Binding("j", "neighbour(1)", "Next event of the list"),
+            Binding("k", "neighbour(-1)", "Event before"),
+            Binding("s", "step('step')", "Step to the next source line, into inlined and traced functions"),
+            Binding("S", "step('reverse-step')", "Step backwards"),
+            Binding("n", "step('next')", "Next source line of this frame"),
+            Binding("N", "step('reverse-next')", "Next backwards"),
+            Binding("i", "step('stepi')", "Next instruction of this packet"),
+            Binding("I", "step('reverse-stepi')", "Instruction before"),
+            Binding("f", "step('finish')", "Until this frame returns"),
+            Binding("F", "step('reverse-finish')", "Back to where this frame was called"),
+            Binding("c", "step('continue')", "Continue to the next breakpoint"),
+            Binding("C", "step('reverse-continue')", "Continue backwards"),
+            Binding("b", "breakpoint", "Set or clear a breakpoint on the source line"),
+            Binding("g", "edge(False)", "First event"),
+            Binding("G", "edge(True)", "Last event; follows a live capture"),
+        ),
+    ),
+    (
+        "Packets",
+        (
+            Binding("p", "only_packet", "List only this packet, or all again"),
+            Binding("right_square_bracket", "packet(1)", "First event of the next packet"),
+            Binding("left_square_bracket", "packet(-1)", "First event of the packet before"),
+            Binding("space", "follow", "Pause; follow a live capture again"),
+        ),
+    ),
+    (
+        "Panes",
+        (
+            Binding("tab", "app.focus_next", "Next pane"),
+            Binding("shift+tab", "app.focus_previous", "Pane before"),
+            Binding("d", "disassembly", "Show or hide the instructions"),
+            Binding("u", "frame(1)", "Up: the caller of the inlined function"),
+            Binding("U", "frame(-1)", "Down again"),
+            Binding("v", "inspector", "Show or hide the inspector"),
+            *(
+                Binding(str(number), f"section({number})", f"Inspector: {title}")
+                for number, title in enumerate(
+                    ("packet", "struct sk_buff", "registers", "variables", "watch expressions", "fate"), 1
+                )
+            ),
+            Binding("w", "watch", "Add a watch expression"),
+            Binding("z", "zoom", "This pane alone, or all again"),
+        ),
+    ),
+    (
+        "Searching and the rest",
+        (
+            Binding("slash", "prompt('/')", "Search: function, file:line, instruction"),
+            Binding("greater_than_sign", "search(True)", "Next match"),
+            Binding("less_than_sign", "search(False)", "Match before"),
+            Binding("colon", "prompt(':')", "Command, or the number of an event"),
+            Binding("l", "log", "What was written on standard error"),
+            Binding("t", "theme", "Dark or light"),
+            Binding("escape", "dismiss_banner", "Dismiss a message"),
+            Binding("question_mark", "help", "This help"),
+            Binding("q", "quit", "Quit"),
+            Binding("ctrl+c", "quit", "Quit", priority=True),
+        ),
+    ),
+)
+
+BINDINGS: Final = [binding for _, group in GROUPS for binding in group]

@@ -1,0 +1,104 @@
+"""Carries out the commands of the ``:`` prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.tui.palette import ANSI, DARK, LIGHT
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.tui.app import DebuggerApp
+    from ktcpdump_tui.tui.commands import Command
+
+_THEMES: Final = {"dark": DARK, "light": LIGHT, "ansi": ANSI}
+
+_STEPS: Final = frozenset(
+    f"{direction}{word}"
+    for direction in ("", "reverse-")
+    for word in ("step", "next", "stepi", "finish", "continue", "until")
+)
+
+#: Commands that are a key's action by another name: action and arguments as Textual writes them.
+_ACTIONS: Final = {
+    "up": "frame(1)",
+    "down": "frame(-1)",
+    "disassemble": "disassembly",
+    "log": "log",
+    "help": "help",
+    "quit": "quit",
+}
+
+
+async def run(app: DebuggerApp, command: Command) -> None:
+    """Carry out a command; UsageError where it makes no sense here."""
+    name, argument = command.name, command.argument
+    if name in _STEPS:
+        app.action_step(name)
+    elif name in _ACTIONS:
+        await app.run_action(f"app.{_ACTIONS[name]}")
+    elif name == "goto":
+        app.go(int(argument))
+    elif name == "packet":
+        _go_to_packet(app, int(argument))
+    elif name == "only":
+        _only(app, argument)
+    elif name == "break":
+        _break(app, argument)
+    elif name == "delete":
+        app.navigator.breakpoints.clear()
+        app.show_breakpoints()
+    elif name == "watch":
+        if argument not in app.watches:
+            app.watches.append(argument)
+        app.action_section(5)
+    elif name == "unwatch":
+        if argument not in app.watches:
+            raise UsageError(f"there is no watch expression {argument}", ":watch adds one")
+        app.watches.remove(argument)
+        app.ask_inspector()
+    elif name == "list":
+        file, _, line = (
+            argument.rpartition(":") if argument.rpartition(":")[2].isdecimal() else (argument, "", "1")
+        )
+        app.show_file(app.navigator.full_name(file), int(line), inner=False)
+    elif name == "theme":
+        if argument not in _THEMES:
+            raise UsageError(f"there is no theme '{argument}'", ":theme dark, :theme light or :theme ansi")
+        app.theme = _THEMES[argument]
+
+
+def _go_to_packet(app: DebuggerApp, packet: int) -> None:
+    span = app.trace.packet_span(packet)
+    if span is None:
+        raise UsageError(f"there is no event of a packet {packet}", ":packet 1")
+    if app.navigator.rows.only_packet is not None:
+        app.navigator.rows.show_only(packet)
+    app.go(max(span[0], app.trace.first_no))
+
+
+def _only(app: DebuggerApp, argument: str) -> None:
+    if argument and app.trace.packet_span(int(argument)) is None:
+        raise UsageError(f"there is no event of a packet {argument}", ":only 1")
+    if not argument:
+        app.action_only_packet()
+        return
+    app.navigator.rows.show_only(int(argument))
+    _go_to_packet(app, int(argument))
+
+
+def _break(app: DebuggerApp, argument: str) -> None:
+    view_file = app.source_file
+    if not argument:
+        app.action_breakpoint()
+    elif argument.isdecimal():
+        if not view_file:
+            raise UsageError("no source file is shown", ":break FILE:LINE")
+        app.toggle_line(view_file, int(argument))
+    elif argument.rpartition(":")[2].isdecimal():
+        file, _, line = argument.rpartition(":")
+        app.toggle_line(app.navigator.full_name(file), int(line))
+    else:
+        is_set = app.navigator.toggle_symbol(argument)
+        app.show_breakpoints()
+        app.notice(f"breakpoint {'set' if is_set else 'cleared'}: {argument}")

@@ -1,0 +1,92 @@
+"""The language of the ``:`` prompt: gdb's words where gdb has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ktcpdump_tui.errors import UsageError
+
+#: Name: what it takes, what it does. The help screen and the completion come from here.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "goto": ("NUMBER", "go to an event (a number alone does the same)"),
+    "packet": ("ID", "go to a packet's first event"),
+    "only": ("[ID]", "list only this packet's events, or all again"),
+    "break": ("[FILE:]LINE | SYMBOL[+OFFSET]", "set or clear a breakpoint"),
+    "delete": ("", "clear all breakpoints"),
+    "watch": ("EXPRESSION", "evaluate a C expression at every event"),
+    "unwatch": ("EXPRESSION", "remove a watch expression"),
+    "list": ("FILE[:LINE]", "show a source file"),
+    "step": ("", "next source line, entering inlined and traced functions"),
+    "next": ("", "next source line of this frame"),
+    "until": ("", "as next, but not back in a loop"),
+    "stepi": ("", "next instruction"),
+    "finish": ("", "until this frame returns"),
+    "continue": ("", "until a breakpoint"),
+    "reverse-step": ("", "step backwards"),
+    "reverse-next": ("", "next backwards"),
+    "reverse-stepi": ("", "stepi backwards"),
+    "reverse-finish": ("", "back to where this frame was called"),
+    "reverse-continue": ("", "back to a breakpoint"),
+    "up": ("", "show the caller of the inlined function"),
+    "down": ("", "and the inlined function again"),
+    "disassemble": ("", "show or hide the instructions"),
+    "log": ("", "what was written on standard error"),
+    "theme": ("dark|light|ansi", "change the colours"),
+    "help": ("", "this screen"),
+    "quit": ("", "end"),
+}
+
+#: gdb's short forms.
+SHORT: Final = {
+    "b": "break", "u": "until", "d": "delete", "c": "continue", "s": "step", "n": "next", "si": "stepi",
+    "fin": "finish", "l": "list",
+    "q": "quit", "h": "help", "rs": "reverse-step", "rn": "reverse-next", "rsi": "reverse-stepi",
+    "rc": "reverse-continue", "dis": "disassemble", "p": "packet", "g": "goto", "w": "watch",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of COMMANDS, and what follows it."""
+
+    name: str
+    argument: str = ""
+
+
+def parse(text: str) -> Command | None:
+    """Return the command that ``text`` names: whole, short, or an unambiguous beginning; None for nothing.
+
+    UsageError names what is wrong.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    word, _, argument = text.partition(" ")
+    argument = argument.strip()
+    if word.replace(",", "").isdecimal() and not argument:
+        return Command("goto", word.replace(",", ""))
+    name = SHORT.get(word, word)
+    if name not in COMMANDS:
+        found = [known for known in COMMANDS if known.startswith(name)]
+        if len(found) > 1:
+            raise UsageError(f"'{word}' may mean {', '.join(found)}", "type more of it")
+        if not found:
+            raise UsageError(f"there is no command '{word}'", "press ? for the commands")
+        name = found[0]
+    takes = COMMANDS[name][0]
+    if takes and not takes.startswith("[") and not argument:
+        raise UsageError(f"'{name}' needs {takes}", f"for instance :{name} {_EXAMPLES.get(name, takes)}")
+    if not takes and argument:
+        raise UsageError(f"'{name}' takes nothing after it", f":{name}")
+    if name in ("goto", "packet") or (name == "only" and argument):
+        argument = argument.replace(",", "")
+        if not argument.isdecimal():
+            raise UsageError(f"'{argument}' is not a number", f":{name} {_EXAMPLES[name]}")
+    return Command(name, argument)
+
+
+_EXAMPLES: Final = {
+    "goto": "1200", "packet": "3", "only": "3", "break": "net/ipv4/ip_input.c:488", "watch": "iph->ttl",
+    "list": "net/ipv4/ip_input.c:488", "theme": "light",
+}  # fmt: skip

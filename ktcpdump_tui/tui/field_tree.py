@@ -1,0 +1,145 @@
+"""The inspector's sections are trees of named values; what was opened stays open from event to event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.cells import cell_len
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from ktcpdump_tui.tui.fields import Field, Path, Row, Tone, visible_rows
+from ktcpdump_tui.tui.line_view import LineView, Part, clip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.style import Style
+    from textual import events
+
+
+class FieldTree(LineView):
+    """A tree of fields. Changed ones carry an asterisk as well as a colour."""
+
+    HELP: ClassVar[str] = (
+        "One section of the inspector. Values that changed since the packet's previous event carry a *."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right", "open(True)", "Open the structure", show=False),
+        Binding("left", "open(False)", "Close it, or go to the one around it", show=False),
+        Binding("enter", "toggle_field", "Open or close", show=False),
+        Binding("delete,x", "remove", "Remove the watch expression", show=False),
+    ]
+
+    class Opened(Message):
+        """A field was opened whose content has to be asked for."""
+
+        def __init__(self, tree: FieldTree) -> None:
+            super().__init__()
+            self.tree = tree
+
+    class Removed(Message):
+        """The user wants this top-level field gone (a watch expression)."""
+
+        def __init__(self, tree: FieldTree, name: str) -> None:
+            super().__init__()
+            self.tree = tree
+            self.name = name
+
+    def __init__(self, *, opened: Iterable[Path] = (), id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.opened: set[Path] = set(opened)
+        self.closed: set[Path] = set()
+        self._fields: Sequence[Field] = ()
+        self._rows: list[Row] = []
+        self._label_width = 12
+
+    def show(self, fields: Sequence[Field]) -> None:
+        """Show these fields; headings are open unless they were closed by hand."""
+        self._fields = fields
+        for item in fields:
+            path = (item.name,)
+            if item.tone is Tone.HEADING and item.children is not None and path not in self.closed:
+                self.opened.add(path)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self._rows = list(visible_rows(self._fields, self.opened))
+        longest = max(
+            (2 * row.depth + cell_len(row.field.label) for row in self._rows if row.field.value), default=8
+        )
+        self._label_width = min(longest, max(10, self.size.width * 45 // 100 if self.size.width else 20))
+        self.cursor = min(self.cursor, max(0, len(self._rows) - 1))
+        widest = max((self._label_width + 6 + cell_len(row.field.value) for row in self._rows), default=0)
+        self.set_lines(len(self._rows), widest)
+        self.refresh()
+
+    def on_resize(self) -> None:
+        """Share the width anew between names and values."""
+        self._lay_out()
+
+    def parts(self, y: int) -> tuple[Iterable[Part], Style]:
+        """Make one row: change mark, opener, name, value."""
+        palette, row = self.palette, self._rows[y]
+        item = row.field
+        under = palette["text"]
+        if y == self.cursor and self.has_focus:
+            under = palette["cursor"]
+        opener = " " if item.children is None else "▾" if row.open else "▸"
+        name = "  " * row.depth + opener + " " + item.label
+        mark = "*" if item.changed else " "
+        if item.tone is Tone.HEADING:
+            return [
+                (mark, palette["changed"]),
+                (name, palette["heading"]),
+                ("  " + item.value, palette["dim"]),
+            ], under
+        value_style = palette["changed"] if item.changed else palette[item.tone.value]
+        label = clip(name, self._label_width + 2) if item.value else name
+        return [
+            (mark, palette["changed"]),
+            (label, palette["file"]),
+            (" ", under),
+            (item.value, value_style),
+        ], under
+
+    def action_open(self, wanted: bool) -> None:
+        """Open or close the field under the cursor; closing a closed one goes to its parent."""
+        if not self._rows:
+            return
+        row = self._rows[self.cursor]
+        if row.field.children is not None and row.open is not wanted:
+            self.action_toggle_field()
+        elif not wanted and row.depth:
+            parent = next(i for i in range(self.cursor, -1, -1) if self._rows[i].path == row.path[:-1])
+            self.action_move(parent - self.cursor)
+
+    def action_toggle_field(self) -> None:
+        """Open what is closed and the other way round."""
+        if not self._rows or self._rows[self.cursor].field.children is None:
+            return
+        row = self._rows[self.cursor]
+        if row.open:
+            self.opened.discard(row.path)
+            self.closed.add(row.path)
+        else:
+            self.opened.add(row.path)
+            self.closed.discard(row.path)
+        self._lay_out()
+        if not row.open and not row.field.children:
+            self.post_message(self.Opened(self))
+
+    def action_remove(self) -> None:
+        """Ask for the field under the cursor to go."""
+        if self._rows:
+            self.post_message(self.Removed(self, self._rows[self.cursor].path[0]))
+
+    def on_click(self, event: events.Click) -> None:
+        """Select the clicked row; open it where the opener was clicked, or at a second click."""
+        line = event.y + self.scroll_offset.y
+        if line < len(self._rows):
+            again = line == self.cursor
+            self.cursor = line
+            if again or event.x + self.scroll_offset.x <= 2 * self._rows[line].depth + 2:
+                self.action_toggle_field()
+            self.refresh()

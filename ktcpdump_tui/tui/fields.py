@@ -1,0 +1,84 @@
+"""What the inspector shows: a tree of named values, and which changed since the packet's last event."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Tone(enum.Enum):
+    """How a value is meant."""
+
+    NORMAL = "text"
+    HEADING = "heading"
+    ABSENT = "dim"  # <optimised out>, <not captured>, not in scope
+    GOOD = "good"
+    BAD = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One line of the inspector.
+
+    ``key`` names it among its siblings (the label unless given); ``children`` is None where there are
+    none, and empty for what can be opened but has not been asked for yet.
+    """
+
+    label: str
+    value: str = ""
+    key: str = ""
+    tone: Tone = Tone.NORMAL
+    changed: bool = False
+    children: tuple[Field, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells the field from its siblings."""
+        return self.key or self.label
+
+
+#: The keys from the outermost field to one within.
+Path = tuple[str, ...]
+
+
+def mark_changes(now: Sequence[Field], before: Sequence[Field]) -> tuple[Field, ...]:
+    """Return ``now`` with ``changed`` set where a value differs from the field of that name in ``before``.
+
+    What did not exist before is changed too; children of something that was closed before are not.
+    """
+    old = {item.name: item for item in before}
+    result = []
+    for item in now:
+        was = old.get(item.name)
+        changed = was is None or was.value != item.value
+        children = item.children
+        if children:
+            earlier = was.children if was is not None else None
+            if earlier:
+                children = mark_changes(children, earlier)
+        result.append(replace(item, changed=changed, children=children))
+    return tuple(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A visible field: how deep it is, and whether it is open."""
+
+    field: Field
+    path: Path
+    depth: int
+    open: bool
+
+
+def visible_rows(fields: Sequence[Field], opened: set[Path], above: Path = ()) -> Iterator[Row]:
+    """Yield the rows that a tree with these paths open shows."""
+    for item in fields:
+        path = (*above, item.name)
+        is_open = item.children is not None and path in opened
+        yield Row(item, path, len(above), is_open)
+        if is_open and item.children:
+            yield from visible_rows(item.children, opened, path)

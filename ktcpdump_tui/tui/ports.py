@@ -1,0 +1,57 @@
+"""What the interface needs from the rest, so that it knows neither files nor the kernel."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.debuginfo.source import Missing, SourceText
+
+
+class SourceProvider(Protocol):
+    """Finds source text (debuginfo.source.SourceFinder)."""
+
+    def find(self, file: str) -> SourceText | Missing:
+        """Return the text of a file as a line table names it; may take seconds. From any thread."""
+        ...
+
+
+class CaptureState(enum.StrEnum):
+    """How far a live capture is."""
+
+    STARTING = "starting"
+    RUNNING = "live"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class CaptureControl(Protocol):
+    """A capture that is going on in another thread or process. All of it may be called from any thread."""
+
+    @property
+    def state(self) -> CaptureState:
+        """How far it is."""
+        ...
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it, if it was an error."""
+        ...
+
+    def stop(self) -> None:
+        """Ask it to end. Returns at once; may be called again."""
+        ...
+
+
+class Log(Protocol):
+    """Lines that were written on descriptor 2 meanwhile."""
+
+    @property
+    def count(self) -> int:
+        """Lines so far."""
+        ...
+
+    def lines(self, last: int = ...) -> list[str]:
+        """Return the last lines, oldest first."""
+        ...

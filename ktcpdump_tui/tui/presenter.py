@@ -1,0 +1,151 @@
+"""Makes the inspector's content for an event, in a thread of its own with a reader of its own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.tui.fields import Field, Path, Tone, mark_changes
+from ktcpdump_tui.tui.machine_fields import identity, registers
+from ktcpdump_tui.tui.packet_fields import packet_fields
+from ktcpdump_tui.tui.value_fields import value_field, variable_fields, watch_field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ktcpdump_tui.model import Event, Packet
+    from ktcpdump_tui.trace.trace import Trace
+    from ktcpdump_tui.tui.value_fields import Values
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be shown: an event's sections, each with what is open in it."""
+
+    no: int
+    opened: Mapping[str, frozenset[Path]]
+    watches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The fields of each section asked for, with what changed since the packet's event before."""
+
+    no: int
+    previous: int | None
+    sections: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+
+
+class Presenter:
+    """Made in the interface's thread, used in another: the trace is opened at the first order."""
+
+    def __init__(
+        self, open_trace: Callable[[], Trace], make_values: Callable[[Trace], Values | None]
+    ) -> None:
+        self._open_trace, self._make_values = open_trace, make_values
+        self._trace: Trace | None = None
+        self._values: Values | None = None
+        self._symbols: dict[int, str] = {}
+        self._children: defaultdict[int, list[Packet]] = defaultdict(list)
+        self._seen = 0
+
+    def present(self, order: Order) -> Content:
+        """Return the content; IndexError where the event is gone, UserError where the trace is damaged."""
+        trace = self._ready(order.no)
+        event = trace.event(order.no)
+        number = previous_of_packet(trace, event)
+        before = trace.event(number) if number is not None else None
+        sections = {}
+        for name, opened in order.opened.items():
+            now = self._section(name, event, opened, order.watches)
+            was = self._section(name, before, opened, order.watches) if before is not None else now
+            sections[name] = mark_changes(now, was)
+        return Content(order.no, number, sections)
+
+    def _ready(self, no: int) -> Trace:
+        if self._trace is None:
+            self._trace = self._open_trace()
+            self._values = self._make_values(self._trace)
+        if no > len(self._trace):
+            self._trace.refresh()
+        if not self._symbols:
+            self._symbols = {i.address: i.ksym for i in self._trace.plan}
+        return self._trace
+
+    def _section(
+        self, name: str, event: Event, opened: frozenset[Path], watches: tuple[str, ...]
+    ) -> tuple[Field, ...]:
+        if name == "packet":
+            return packet_fields(event.packet, event.link)
+        if name == "registers":
+            return registers(event, self._symbols.get)
+        if name == "skb":
+            return self._skb(event, opened)
+        if name == "variables":
+            return self._variables(event, opened)
+        if name == "watch":
+            return tuple(self._watch(text, event) for text in watches) or (
+                Field("no watch expressions", "press w to add one, for instance iph->ttl", tone=Tone.ABSENT),
+            )
+        return self._identity(event)
+
+    def _skb(self, event: Event, opened: frozenset[Path]) -> tuple[Field, ...]:
+        value = self._values.skb(event) if self._values is not None else None
+        known = (
+            Field("skb", f"{event.skb:#x}"),
+            Field("len", "<not captured>" if event.len is None else str(event.len)),
+            Field("dev", event.dev or "none"),
+        )
+        if value is None:
+            absent = Field("other fields", "the trace holds no types to decode them", tone=Tone.ABSENT)
+            return (*known, absent)
+        whole = value_field(value, opened | {("sk_buff",)}, (), "sk_buff")
+        return (known[0], *(whole.children or ()))
+
+    def _variables(self, event: Event, opened: frozenset[Path]) -> tuple[Field, ...]:
+        if self._values is None:
+            return (
+                Field(
+                    "variables",
+                    "the trace holds none: it was captured without debug symbols",
+                    tone=Tone.ABSENT,
+                ),
+            )
+        found = self._values.variables(event)
+        if not found:
+            return (Field("variables", f"none known in {event.instruction.symbol}", tone=Tone.ABSENT),)
+        return variable_fields(found, opened)
+
+    def _watch(self, text: str, event: Event) -> Field:
+        if self._values is None:
+            return Field(text, "<no types in this trace>", tone=Tone.ABSENT)
+        try:
+            return watch_field(text, self._values.evaluate(text, event))
+        except UserError as error:
+            return Field(text, error.message, tone=Tone.BAD)
+
+    def _identity(self, event: Event) -> tuple[Field, ...]:
+        assert self._trace is not None
+        try:
+            packet = self._trace.packet(event.packet_id)
+        except KeyError:
+            packet = None
+        return identity(event, packet, self._children_of(self._trace, event.packet_id), self._trace.header)
+
+    def _children_of(self, trace: Trace, number: int) -> list[Packet]:
+        """Return the packets made of this one, of those heard of so far."""
+        packets = trace.packets()
+        for packet in packets[self._seen :]:
+            if packet.parent is not None:
+                self._children[packet.parent].append(packet)
+        self._seen = len(packets)
+        return self._children.get(number, [])
+
+
+def previous_of_packet(trace: Trace, event: Event) -> int | None:
+    """Return the number of the packet's event before, None where it is its first."""
+    for numbers, _heads in trace.chunks(event.no, reverse=True, packet=event.packet_id):
+        return int(numbers[-1])
+    return None

@@ -1,0 +1,58 @@
+"""Runs the application so that the terminal is restored and nothing writes across the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from ktcpdump_tui.tui.descriptor import DivertedStderr
+from ktcpdump_tui.tui.terminal import restored_terminal
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.tui.app import DebuggerApp
+
+#: Asked to end from outside: the screen is left in order.
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+#: Lines of standard error shown after an end that was not in order.
+_LAST_LINES: Final = 20
+
+
+def run(app: DebuggerApp) -> int:
+    """Run the application until the user quits; returns the exit status (128 + signal where one ended it).
+
+    While it runs, what is written on descriptor 2 is kept for the log screen. After an error
+    the last of it is written where it was meant to go.
+    """
+    log = DivertedStderr()
+    app.stderr_log = log
+    try:
+        with restored_terminal(), log:
+            status = asyncio.run(_run(app))
+    except BaseException:
+        sys.stderr.writelines(f"{line}\n" for line in log.lines(_LAST_LINES))
+        raise
+    if app.return_code:
+        sys.stderr.writelines(f"{line}\n" for line in log.lines(_LAST_LINES))
+        return app.return_code
+    return status
+
+
+async def _run(app: DebuggerApp) -> int:
+    loop = asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        if app.control is not None:
+            app.control.stop()
+        app.exit(0 if number == signal.SIGINT else 128 + number)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, end, number)
+    try:
+        result = await app.run_async()
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    return result if result is not None else 0

@@ -1,0 +1,168 @@
+"""The text of one source file, with what is known of each line in the gutter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from ktcpdump_tui.tui.coverage import GLYPHS, LineMark, short_count
+from ktcpdump_tui.tui.line_view import LineView, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from textual import events
+
+    from ktcpdump_tui.tui.highlight import Line
+
+
+@dataclass(frozen=True)
+class Document:
+    """A source file ready to be shown.
+
+    ``file`` is its name in the line table, ``name`` its path in the source tree, ``raw`` its lines
+    as they are, ``lines`` the highlighted ones; ``doubt`` says why they may be of another version.
+    """
+
+    file: str
+    name: str = ""
+    raw: Sequence[str] = ()
+    lines: Sequence[Line] = ()
+    doubt: str | None = None
+
+
+class SourceView(LineView):
+    """Source lines: breakpoint, position, number, hits, state, text."""
+
+    HELP: ClassVar[str] = "The source file. In the gutter: breakpoint, position, line, executions, state."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "sideways(-8)", "Scroll left", show=False),
+        Binding("right", "sideways(8)", "Scroll right", show=False),
+        Binding("enter", "run_to", "Go to the next event on this line", show=False),
+    ]
+
+    class RunTo(Message):
+        """Go to the next event that executes this line."""
+
+        def __init__(self, file: str, line: int) -> None:
+            super().__init__()
+            self.file = file
+            self.line = line
+
+    class Breakpoint(Message):
+        """Set or clear the breakpoint of this line."""
+
+        def __init__(self, file: str, line: int) -> None:
+            super().__init__()
+            self.file = file
+            self.line = line
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.document = Document("")
+        self.position = 0
+        self.column = 0
+        self.inner = True
+        self.marks: Mapping[int, LineMark] = {}
+        self.breakpoints: frozenset[int] = frozenset()
+        self._number_width = 4
+
+    def show_document(self, document: Document) -> None:
+        """Show another file, or the same one highlighted."""
+        same = document.file == self.document.file
+        self.document = document
+        self._number_width = max(4, len(str(len(document.lines))))
+        widest = max((len(line.expandtabs()) for line in document.raw), default=0)
+        self.set_lines(len(document.lines), widest + self.gutter_width)
+        if not same:
+            self.scroll_to(x=0, y=0, animate=False, immediate=True, force=True)
+        self.refresh()
+
+    @property
+    def gutter_width(self) -> int:
+        """Cells before the text."""
+        return 2 + self._number_width + 1 + 4 + 1 + 1 + 1
+
+    def show_position(self, line: int, column: int = 0, *, inner: bool = True) -> None:
+        """Show that ``line`` (from 1) is being executed; not ``inner``: it called what is."""
+        self.position, self.column, self.inner = line, column, inner
+        if line:
+            self.cursor = line - 1
+            self.show_line(line - 1, margin=max(2, self.page_lines // 5))
+        self.refresh()
+
+    def show_marks(self, marks: Mapping[int, LineMark], breakpoints: frozenset[int]) -> None:
+        """Show other counts, states and breakpoints."""
+        if marks != self.marks or breakpoints != self.breakpoints:
+            self.marks, self.breakpoints = marks, breakpoints
+            self.refresh()
+
+    def parts(self, y: int) -> tuple[Iterable[Part], Style]:
+        """Make one line with its gutter."""
+        palette, number = self.palette, y + 1
+        mark = self.marks.get(number)
+        glyph, style = GLYPHS[mark.state] if mark else (" ", "dim")
+        count = short_count(mark.hits) if mark and mark.hits else ""
+        here = number == self.position
+        under = palette["text"]
+        if y == self.cursor and not here and self.has_focus:
+            under = palette["cursor"]
+        if here:
+            under = palette["current"]
+        pointer = ("▶" if self.inner else "▷") if here else " "
+        parts: list[Part] = [
+            ("●" if number in self.breakpoints else " ", palette["breakpoint"]),
+            (pointer, palette["marker"]),
+            (f"{number:>{self._number_width}} ", palette["marker"] if here else palette["number"]),
+            (f"{count:>4} ", palette["hits"]),
+            (glyph + " ", palette[style]),
+        ]
+        text = [(piece, palette[name]) for piece, name in self.document.lines[y]]
+        return parts + (self._with_column(y, text) if here else text), under
+
+    def _with_column(self, y: int, text: list[Part]) -> list[Part]:
+        """Underline the word the instruction belongs to. DWARF counts columns in bytes, a tab being one."""
+        raw = self.document.raw[y]
+        if not 0 < self.column <= len(raw):
+            return text
+        start = len(raw[: self.column - 1].expandtabs())
+        word = raw[self.column - 1 :]
+        length = 1
+        while length < len(word) and (word[:length] + word[length]).isidentifier():
+            length += 1
+        result: list[Part] = []
+        at = 0
+        for piece, style in text:
+            low, high = max(0, start - at), min(len(piece), start + length - at)
+            if low < high:
+                result += [(piece[:low], style), (piece[low:high], style + Style(underline=True, bold=True))]
+                result.append((piece[high:], style))
+            else:
+                result.append((piece, style))
+            at += len(piece)
+        return result
+
+    def action_sideways(self, by: int) -> None:
+        """Scroll sideways."""
+        self.scroll_to(x=max(0, self.scroll_offset.x + by), animate=False, force=True)
+
+    def action_run_to(self) -> None:
+        """Ask for the next event on the cursor's line."""
+        if self.line_count:
+            self.post_message(self.RunTo(self.document.file, self.cursor + 1))
+
+    def on_click(self, event: events.Click) -> None:
+        """Move the cursor there; in the gutter, set or clear a breakpoint."""
+        line = event.y + self.scroll_offset.y
+        if line >= self.line_count:
+            return
+        self.cursor = line
+        if event.x < 2 + self._number_width:
+            self.post_message(self.Breakpoint(self.document.file, line + 1))
+        elif event.chain == 2:
+            self.action_run_to()
+        self.refresh()
