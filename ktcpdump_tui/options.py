@@ -78,7 +78,6 @@ def parse(arguments: Sequence[str]) -> Options:
     values["expression"] = " ".join([*values["expression"], *words[end + 1 :]]).strip()
     for name in ("specs", "sources", "watches", "captures"):
         values[name] = tuple(values[name] or ())
-    values["specs"] = tuple(spec for each in values["specs"] for spec in _split_specs(each))
     if values["compare"] is not None:
         values["compare"] = tuple(values["compare"])
     options = Options(**values, command_line=(PROGRAM, *arguments))
@@ -108,13 +107,6 @@ def guest_arguments(options: Options, debug_image: Path) -> list[str]:
     words += [f"--capture={path}" for path in options.captures]
     words += [flag for flag, given in (("--survey", options.survey), ("--verbose", options.verbose)) if given]
     return [*words, "--", options.expression] if options.expression else words
-
-
-def _split_specs(text: str) -> list[str]:
-    specs = [spec.strip() for spec in text.split(",")]
-    if not all(specs):
-        raise UsageError(f"-i {text!r} has an empty SPEC", "write -i 'ip_rcv,tcp_v4_rcv+*'")
-    return specs
 
 
 class _Parser(argparse.ArgumentParser):
@@ -329,5 +321,9 @@ def _check(options: Options) -> None:
         raise UsageError("--locals needs --json", "add --json")
     if options.write and options.write == options.record:
         raise UsageError(f"-w and -o both name {options.write}", "name two files")
+    if options.lab is not None and options.record == "-":
+        raise UsageError(
+            "-o - is what a lab's inside writes; --lab has no use for it", "leave out one of them"
+        )
     if options.lab not in (None, "default") and not re.fullmatch(r"\d+\.\d+", options.lab or ""):
         raise UsageError(f"--lab={options.lab} is no kernel version", "write --lab, --lab=6.1 or --lab=6.12")

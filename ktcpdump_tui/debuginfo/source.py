@@ -65,7 +65,7 @@ class SourceFinder:
     """Finds source files; remembers what it found. Safe to use from several threads.
 
     ``places`` are what ``-s`` names: source trees, tarballs, or ``FROM=TO`` (gdb's ``set substitute-path``).
-    They are searched first; then the places where distributions put the source of kernel ``release``; then
+    They are searched first; then ``embedded``, what a trace carries; then the places where distributions put the source of kernel ``release``; then
     debuginfod's source service for ``build_id`` where DEBUGINFOD_URLS is set. ``folder`` is the compilation
     directory, where it is known. Raises UserError for a place that does not exist.
     """
@@ -78,6 +78,7 @@ class SourceFinder:
         build_id: str | None = None,
         folder: str | None = None,
         progress: Progress | None = None,
+        embedded: Callable[[str], bytes | None] | None = None,
         system: Path = Path("/"),
     ) -> None:
         self._release = release
@@ -88,6 +89,7 @@ class SourceFinder:
         self._lock = threading.Lock()
         self._found: dict[str, SourceText | Missing] = {}
         self._doubts: dict[str, str | None] = {}
+        self._embedded = embedded
         report = progress or _unreported
         for place in places:
             text = str(place)
@@ -96,6 +98,7 @@ class SourceFinder:
                 self._substitutions.append((before.rstrip("/"), after.rstrip("/")))
             else:
                 self._places.append(open_place(Path(text).expanduser(), report))
+        self._own = len(self._places)
         self._places += usual_places(release, system, report)
 
     def known(self, file: str) -> SourceText | Missing | None:
@@ -120,7 +123,11 @@ class SourceFinder:
         if text := self._as_recorded(file, tried):
             return text
         names = candidate_names(file, self._folder)
-        for place in self._places:
+        for number, place in enumerate([*self._places, None]):
+            if number == self._own and self._embedded and (data := self._embedded(file)) is not None:
+                return SourceText(file, names[0] if names else file, "the trace", _lines(data))
+            if place is None:
+                break
             for name in names:
                 if (data := place.read(name)) is not None:
                     return self._text(file, name, place, data)

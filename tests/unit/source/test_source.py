@@ -103,6 +103,13 @@ def test_a_file_recorded_where_it_still_is(tree: Path) -> None:
     assert text(SourceFinder(), f"{tree}/net/core/dev.c").lines[0] == "one"
 
 
+def test_what_a_trace_carries_comes_after_what_was_named(tree: Path) -> None:
+    carried = {"net/core/dev.c": b"from the trace\n"}
+    assert text(SourceFinder(embedded=carried.get), "net/core/dev.c").lines == ("from the trace",)
+    assert text(SourceFinder([tree], embedded=carried.get), "net/core/dev.c").lines[0] == "one"
+    assert isinstance(SourceFinder(embedded=carried.get).find("net/core/sock.c"), Missing)
+
+
 def test_missing_says_where_it_looked_and_which_package_has_it(tree: Path, tmp_path: Path) -> None:
     finder = SourceFinder([tree], release="6.12.117+deb12-cloud-amd64", system=tmp_path / "nothing")
     missing = finder.find(DEBIAN + "net/core/nothing.c")

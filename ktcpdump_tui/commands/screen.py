@@ -1,0 +1,67 @@
+"""The full screen, over a capture or a recorded trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ktcpdump_tui.commands.console import counts, say
+from ktcpdump_tui.trace import blobs
+from ktcpdump_tui.trace.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ktcpdump_tui.commands.session import Session
+    from ktcpdump_tui.debuginfo.source import SourceFinder
+    from ktcpdump_tui.options import Options
+
+
+def show_trace(options: Options, trace: Trace) -> int:
+    """Show a recorded trace until the user quits."""
+    from ktcpdump_tui.tui.app import DebuggerApp
+    from ktcpdump_tui.tui.run import run
+
+    return run(DebuggerApp(trace, _sources(options.sources, trace), watches=options.watches))
+
+
+def show_capture(session: Session) -> int:
+    """Show a capture until the user quits, which ends it; then print its counts as ``--no-tui`` does."""
+    from ktcpdump_tui.commands.console import signals_stop
+    from ktcpdump_tui.tui.app import DebuggerApp
+    from ktcpdump_tui.tui.run import run
+
+    with signals_stop(session):
+        session.start()
+        trace = session.open_trace()
+    with trace:
+        sources = _sources([*session.options.sources, *session.source_places], trace)
+        app = DebuggerApp(trace, sources, control=session, watches=session.options.watches)
+        status = run(app)
+        session.stop()
+        session.join()
+        trace.refresh()
+        if trace.summary is not None:
+            say("\n".join(counts(trace.summary)))
+    if session.error is not None:
+        raise session.error
+    return status
+
+
+def _sources(places: Sequence[str | Path], trace: Trace) -> SourceFinder:
+    from ktcpdump_tui.debuginfo.source import SourceFinder
+
+    path = trace.path
+
+    def embedded(file: str) -> bytes | None:
+        # Asked in the thread that loads sources: a reader belongs to one thread.
+        with Trace.open(path) as reader:
+            return blobs.embedded_source(reader, file)
+
+    carried = bool(blobs.embedded_files(trace))
+    return SourceFinder(
+        places,
+        release=trace.header.release,
+        build_id=trace.header.build_id,
+        embedded=embedded if carried else None,
+    )

@@ -1,0 +1,290 @@
+"""A capture that is going on in a thread, and the local trace it writes."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ktcpdump_tui.commands.requirements import check_live
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.model import ProbeState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from ktcpdump_tui.capture.options import CaptureOptions
+    from ktcpdump_tui.capture.session import CaptureSession
+    from ktcpdump_tui.commands.console import Console
+    from ktcpdump_tui.model import Instruction, Summary, TraceHeader
+    from ktcpdump_tui.options import Options
+    from ktcpdump_tui.trace.sink import TraceSink
+    from ktcpdump_tui.trace.trace import Trace
+    from ktcpdump_tui.tui.ports import CaptureState
+
+#: Bytes a temporary trace may take on disk where --max-size does not say.
+TEMPORARY_SIZE: Final = 2 << 30
+#: What this program prints on stderr once its probes are attached; a lab's guest is heard by it.
+READY: Final = "listening: "
+
+
+class Announcing:
+    """A ``TraceSink`` that passes everything on and says when there is something new to read."""
+
+    def __init__(self, sink: TraceSink, announce: Callable[[], None]) -> None:
+        self._sink = sink
+        self._announce = announce
+
+    def write_header(self, header: TraceHeader) -> None:
+        """Pass the header on: from now on the trace can be opened."""
+        self._sink.write_header(header)
+        self._announce()
+
+    def write_plan(self, instructions: Sequence[Instruction]) -> None:
+        """Pass the plan on."""
+        self._sink.write_plan(instructions)
+
+    def put_blob(self, name: str, data: bytes) -> None:
+        """Pass a blob on."""
+        self._sink.put_blob(name, data)
+
+    def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
+        """Pass events on."""
+        self._sink.write_events(rows)
+
+    def write_notes(self, notes: bytes | memoryview) -> None:
+        """Pass notes on."""
+        self._sink.write_notes(notes)
+
+    def write_progress(self, counts: dict[str, int]) -> None:
+        """Pass totals on."""
+        self._sink.write_progress(counts)
+
+    def flush(self) -> None:
+        """Pass on, and announce."""
+        self._sink.flush()
+        self._announce()
+
+    def close(self, summary: Summary | None) -> None:
+        """Pass on, and announce."""
+        self._sink.close(summary)
+        self._announce()
+
+
+class Session:
+    """A capture in a thread of its own that writes a trace; what is common to all kinds.
+
+    ``path`` is the trace: the file named by -o, or a temporary one that ``close`` deletes. ``error`` is what
+    ended the capture, if that was an error. ``console`` shows
+    what is going on.
+    """
+
+    def __init__(self, options: Options, console: Console) -> None:
+        self.options = options
+        self.error: BaseException | None = None
+        self.ready = False
+        self.console = console
+        self._changed = threading.Condition()
+        self._news = False
+        self._header_written = False
+        self._ended = False
+        self._stopping = False
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        if options.record:
+            self.path = Path(options.record).expanduser()
+        else:
+            self._folder = tempfile.TemporaryDirectory(prefix="ktcpdump-tui-", ignore_cleanup_errors=True)
+            self.path = Path(self._folder.name) / "capture.ktrace"
+        self._thread = threading.Thread(target=self._run, name="session", daemon=True)
+
+    def prepare(self) -> None:
+        """Do what is to be done before a screen is drawn; may take minutes, Ctrl-C ends it."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask for the end, as Ctrl-C does; returns at once, may be called again."""
+        self._stopping = True
+
+    def join(self) -> None:
+        """Wait until the capture has ended and its probes are gone."""
+        self._thread.join()
+
+    def close(self) -> None:
+        """Stop, wait, and delete a temporary trace."""
+        if self._thread.is_alive():
+            self.stop()
+            self._thread.join()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be written."""
+        return self._ended
+
+    @property
+    def state(self) -> CaptureState:
+        """How far the capture is, for the screen."""
+        from ktcpdump_tui.tui.ports import CaptureState
+
+        if self._ended:
+            return CaptureState.ENDED
+        if self._stopping:
+            return CaptureState.STOPPING
+        return CaptureState.RUNNING if self.ready else CaptureState.STARTING
+
+    @property
+    def source_places(self) -> Sequence[Path]:
+        """Where the kernel's source is, beyond what the options and the system say."""
+        return ()
+
+    def stop_asked(self) -> bool:
+        """Whether the end was asked for."""
+        return self._stopping
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something new was written, the capture ended, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._news or self._ended, seconds)
+            self._news = False
+
+    def open_trace(self) -> Trace:
+        """Return the trace once it can be opened; raises what ended the capture before."""
+        from ktcpdump_tui.trace.trace import Trace
+
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._header_written or self._ended, 0.5)
+                written, ended = self._header_written, self._ended
+            if written:
+                return Trace.open(self.path)
+            if ended:
+                raise self.error or UserError("the capture ended before it began")
+
+    def _announce(self) -> None:
+        with self._changed:
+            self._news = self._header_written = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            self._capture(Announcing(self._writer(), self._announce))
+        except BaseException as error:
+            self.error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _writer(self) -> TraceSink:
+        from ktcpdump_tui.trace.writer import TraceWriter
+
+        most = self.options.max_size or (None if self.options.record else TEMPORARY_SIZE)
+        return TraceWriter(self.path, max_size=most)
+
+    def _capture(self, sink: TraceSink) -> None:
+        """Capture into ``sink`` and close it; returns at the end, raises what ended it early."""
+        raise NotImplementedError
+
+
+class LiveSession(Session):
+    """A capture in this machine's kernel."""
+
+    def __init__(self, options: Options, console: Console) -> None:
+        super().__init__(options, console)
+        self._session: CaptureSession | None = None
+
+    def stop(self) -> None:
+        """Ask for the end."""
+        super().stop()
+        if self._session is not None:
+            self._session.stop()
+
+    def _capture(self, sink: TraceSink) -> None:
+        from ktcpdump_tui.capture.session import CaptureSession
+
+        check_live()
+        self._session = CaptureSession(capture_options(self.options), sink, self.console.progress)
+        run_capture(self, self._session)
+
+
+class StreamSession(LiveSession):
+    """A capture whose trace goes to stdout as frames (trace/stream.py), for a program elsewhere."""
+
+    def _writer(self) -> TraceSink:
+        from ktcpdump_tui.trace.stream import StreamWriter
+
+        return StreamWriter(sys.stdout.buffer)
+
+
+def run_capture(session: Session, capture: CaptureSession) -> None:
+    """Run a capture to its end in this thread, and say what is to be said. Raises what ended it early."""
+    try:
+        if session.stop_asked():
+            raise KeyboardInterrupt
+        try:
+            capture.start()
+        except UserError:
+            if session.stop_asked():
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            session.console.progress_done()
+        told = len(capture.messages)
+        for message in capture.messages:
+            session.console.say(message)
+        session.ready = True
+        session.console.say(f"{READY}{_probes(capture)}")
+        if session.stop_asked():  # asked while there was no worker to be stopped
+            capture.stop()
+        capture.join()
+        for message in capture.messages[told:]:
+            session.console.say(message)
+    finally:
+        capture.close()
+
+
+def _probes(capture: CaptureSession) -> str:
+    """Return how many probes there are."""
+    states = [one.probe for one in capture.plan.instructions] if capture.plan else []
+    attached, refused = states.count(ProbeState.ATTACHED), states.count(ProbeState.REFUSED)
+    return f"{attached} probes attached" + (f", {refused} refused (--list says why)" if refused else "")
+
+
+def capture_options(options: Options) -> CaptureOptions:
+    """Return what a capture is asked to do."""
+    from ktcpdump_tui.capture.options import CaptureOptions
+
+    given = {
+        "specs": options.specs,
+        "tunnel_expression": options.filter_tunnel,
+        "debug_image": options.debug_image,
+        "snaplen": options.snaplen,
+        "events": options.events,
+        "packets": options.packets,
+        "duration": options.duration,
+        "command": options.command,
+        "ready_file": options.ready_file,
+        "max_probes": options.max_probes,
+        "netns": options.netns,
+        "ifname": options.ifname,
+        "mark": options.mark,
+        "captures": options.captures,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value not in (None, ())}
+    if options.survey and not options.specs:
+        chosen["specs"] = ()
+    return CaptureOptions(
+        expression=options.expression,
+        survey=options.survey,
+        verbose=options.verbose,
+        command_line=options.command_line,
+        **chosen,
+    )

@@ -1,0 +1,1 @@
+"""Events without a screen: the table, JSON, packet files."""
