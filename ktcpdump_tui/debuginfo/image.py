@@ -114,6 +114,18 @@ class DebugImage:
         return has_debug_info(self.elf)
 
     @cached_property
+    def warning(self) -> str | None:
+        """What a user should know of this file's shortcomings, one sentence; None if there is nothing."""
+        with reading(self.path, ".debug_info"):
+            first = next(self.reader.offsets(), None)
+            if first is None or not self.reader.unit(first).is_split:
+                return None
+        return (
+            f"{self.path} was built with CONFIG_DEBUG_INFO_SPLIT: its lines are shown, but inline chains and "
+            "variables are in .dwo files, which are not read"
+        )
+
+    @cached_property
     def symbols(self) -> SymbolTable:
         """The symbol table; addresses as everywhere in this class."""
         with reading(self.path, "its symbol table"):

@@ -136,7 +136,9 @@ class LineIndex:
         """Return (address, line) of the statements on lines ``first`` to ``last`` of ``file``, by address.
 
         ``file`` is a path or its end (``ip_input.c``, ``ipv4/ip_input.c``): whole directory names only. Code
-        of that file which was inlined elsewhere counts too.
+        of that file which was inlined elsewhere counts too. As in gdb, a statement that begins at an address
+        counts although a later row at the same address is the one in force there: without that, optimised
+        code would leave many a line without a place to stop.
         """
         found: dict[int, SourceLine] = {}
         for table, indices in self._tables_with(file):
@@ -144,11 +146,8 @@ class LineIndex:
             lines = rows.lines
             wanted = np.isin(rows.files, np.array(indices, np.uint64)) & (lines >= first) & (lines <= last)
             wanted &= rows.is_stmt & ~rows.is_end
-            for address in np.unique(rows.addresses[wanted]):
-                row = int(rows.in_force(np.array([address]))[0])
-                # Another row at the same address may have the last word on it.
-                if row >= 0 and wanted[row]:
-                    found[int(address)] = table.row(row)
+            for row in np.flatnonzero(wanted).tolist():
+                found[int(rows.addresses[row])] = table.row(row)
         return sorted(found.items(), key=lambda item: item[0])
 
     def files_matching(self, file: str) -> list[str]:

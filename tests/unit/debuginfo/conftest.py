@@ -79,6 +79,12 @@ class Level:
     column: int
 
 
+def in_tree(image: DebugImage, file: str) -> str:
+    """Return a path that a witness printed, without the compilation directory."""
+    file = posixpath.normpath(file).removeprefix(f"{image.path.parent}/")
+    return re.sub(r"^debian/build/[^/]+/", "", file)
+
+
 class Witness:
     """Lines and inline chains from eu-addr2line, and the code under test asked the same."""
 
@@ -105,26 +111,32 @@ class Witness:
                 position = re.fullmatch(r"(.*?):(\d+)(?::(\d+))?", line)
                 assert position, line
                 if position[1] != "??":
-                    file = re.sub(r"^debian/build/[^/]+/", "", posixpath.normpath(position[1]))
+                    file = in_tree(image, position[1])
                     chains[-1].append(Level(function, file, int(position[2]), int(position[3] or 0)))
                 function = None
         assert len(chains) == len(addresses)
         return [tuple(chain) for chain in chains]
 
-    def binutils(
-        self, image: DebugImage, address: int, section: str | None = None
+    def second_opinion(
+        self, image: DebugImage, address: int, section: str | None
     ) -> list[tuple[str, str, int]]:
-        """Return (function, file, line) of each level as GNU addr2line has it, the second witness."""
+        """Return (function, file, line) of each level as GNU addr2line has it.
+
+        LLVM's symboliser is asked about clang's DWARF 5, whose DW_FORM_rnglistx GNU's cannot read.
+        """
         command = ["addr2line", "-e", str(image.path), "-i", "-f"]
-        if section:
+        if len(image.section_bytes(".debug_addr")):
+            command[0] = "llvm-addr2line"
+        if section and command[0] == "addr2line":
             command += ["-j", section]
+        if section:
             address -= image.section_addresses[section]
         lines = subprocess.check_output([*command, f"{address:#x}"], text=True).splitlines()
         levels = []
         for function, place in zip(lines[::2], lines[1::2], strict=True):
             position = re.fullmatch(r"(.*?):(\d+|\?)(?: \(discriminator \d+\))?", place)
             assert position, place
-            file = re.sub(r"^debian/build/[^/]+/", "", posixpath.normpath(position[1]))
+            file = in_tree(image, position[1])
             levels.append((function, file, int(position[2].replace("?", "0"))))
         return levels
 
@@ -143,6 +155,39 @@ class Witness:
         return tuple(
             Level(frame.function, frame.file, frame.line, column)
             for frame, column in zip(frames, columns, strict=True)
+        )
+
+    def explains(self, image: DebugImage, address: int, section: str | None = None) -> bool:
+        """Whether the difference at ``address`` is eu-addr2line's own, by the rows in question.
+
+        - It looks up the callers not at the address but where the row in force begins. Where an inlined
+          call ends in the middle of a row (rows without a statement of their own) the two differ: then its
+          callers must be those of the row's beginning, its function and line ours, and a second witness must
+          agree with us.
+        - It gives the padding before the first function of a section (``__pfx_``) the last line of the
+          section before, although that sequence has ended: then the second witness must know no line either.
+        """
+        ours = self.ours(image, address)
+        if not ours:
+            name = image.symbols.at(address)
+            return (
+                bool(name)
+                and name[0].name.startswith("__pfx_")
+                and self.second_opinion(image, address, section)[0][2] == 0
+            )
+        unit = image.units.at(address)
+        table = image.lines.table(unit) if unit else None
+        assert table
+        row = int(table.rows.addresses.searchsorted(address, side="right")) - 1
+        begin = int(table.rows.addresses[row])
+        (theirs,) = self.chains(image, [address], section)
+        (there,) = self.chains(image, [begin], section)
+        return (
+            begin < address
+            and theirs[1:] == there[1:] == self.ours(image, begin)[1:]
+            and theirs[0] == ours[0]
+            and [(level.function, level.file, level.line) for level in ours]
+            == self.second_opinion(image, address, section)
         )
 
     def instructions(self, image: DebugImage, count: int, seed: int) -> dict[str, list[int]]:

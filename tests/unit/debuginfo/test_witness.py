@@ -34,46 +34,13 @@ def differences(witness: Witness, image: DebugImage, count: int, *, by_section: 
             ours = witness.ours(image, address)
             compared += 1
             inlined += len(chain) > 1
-            if ours != chain and not explained(witness, image, address, section if by_section else None):
+            if ours != chain and not witness.explains(image, address, section if by_section else None):
                 found.append(
                     f"{section} {address:#x}\n  eu-addr2line {chain}\n  ours {ours}\n{rows(image, address)}"
                 )
     assert compared > count // 2
     assert inlined > compared // 20
     return found
-
-
-def explained(witness: Witness, image: DebugImage, address: int, section: str | None) -> bool:
-    """Whether the difference at ``address`` is eu-addr2line's own, by the rows in question.
-
-    - It looks up the callers not at the address but where the row in force begins. Where an inlined call
-      ends in the middle of a row (rows without a statement of their own) the two differ: then its callers
-      must be those of the row's beginning, its function and line ours, and GNU addr2line must agree with us.
-    - It gives the padding before the first function of a section (``__pfx_``) the last line of the section
-      before, although that sequence has ended: then GNU addr2line must know no line either.
-    """
-    ours = witness.ours(image, address)
-    if not ours:
-        name = image.symbols.at(address)
-        return (
-            bool(name)
-            and name[0].name.startswith("__pfx_")
-            and witness.binutils(image, address, section)[0][2] == 0
-        )
-    unit = image.units.at(address)
-    table = image.lines.table(unit) if unit else None
-    assert table
-    row = int(table.rows.addresses.searchsorted(address, side="right")) - 1
-    begin = int(table.rows.addresses[row])
-    (theirs,) = witness.chains(image, [address], section)
-    (there,) = witness.chains(image, [begin], section)
-    return (
-        begin < address
-        and theirs[1:] == there[1:] == witness.ours(image, begin)[1:]
-        and theirs[0] == ours[0]
-        and [(level.function, level.file, level.line) for level in ours]
-        == witness.binutils(image, address, section)
-    )
 
 
 def rows(image: DebugImage, address: int) -> str:
