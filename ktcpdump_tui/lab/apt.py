@@ -159,10 +159,8 @@ def download(package: Package, folder: Path, children: Children, on_percent: Cal
     if status or not is_intact(package, file):
         reasons = [line for line in errors.splitlines() if line.startswith("E:")] or errors.splitlines()
         detail = reasons[0].removeprefix("E: ") if reasons else f"apt-get exited with {status}"
-        raise UserError(
-            f"apt could not download {package.name} {package.version}: {detail}.".replace("..", "."),
-            update_command(),
-        )
+        message = f"apt could not download {package.name} {package.version}: {detail.rstrip(' .')}."
+        raise UserError(message, update_command())
     return file
 
 

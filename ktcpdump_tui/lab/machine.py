@@ -80,21 +80,27 @@ def memory_file(name: str, data: bytes = b"") -> BinaryIO:
     return file
 
 
+def is_c_daemon(daemon: Path) -> bool:
+    """Whether ``daemon`` is the one that was part of QEMU up to version 7."""
+    return daemon.parent.name == "qemu"
+
+
 def virtiofsd_command(daemon: Path, listening: int) -> list[str]:
     """Return the command that shares / read-only over the listening socket ``listening``.
 
     The two daemons' options differ. ``cache=always``: the guest lives for minutes and must read
-    a 600 MB vmlinux at memory speed. No ``announce_submounts``: with the C daemon every file becomes
-    "Object is remote". An ordinary user becomes root of a user namespace first, as the C daemon insists.
+    a 600 MB vmlinux at memory speed. Submounts are not announced: overlayfs cannot go through them ("Object
+    is remote"). An ordinary user's daemon becomes root of a user namespace, so that it may chroot.
     """
     as_root = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--"]
-    if daemon.parent.name == "qemu":
-        options = [f"--fd={listening}", "-o", "source=/", "-o", "cache=always", "-o", "sandbox=chroot"]
-        options += ["-o", "log_level=err"]
+    options = [f"--fd={listening}"]
+    if is_c_daemon(daemon):
+        for setting in ("source=/", "cache=always", "sandbox=chroot", "log_level=err"):
+            options += ["-o", setting]
     else:
-        options = [f"--fd={listening}", "--shared-dir", "/", "--cache", "always", "--sandbox", "chroot"]
+        options += ["--shared-dir=/", "--cache=always", "--sandbox=chroot", "--log-level=error"]
         helped = subprocess.run([daemon, "--help"], capture_output=True, text=True, check=False).stdout
-        options += ["--readonly"] if "--readonly" in helped else []
+        options += [name for name in ("--no-announce-submounts", "--readonly") if name in helped]
     return [*as_root, *WITH_PARENT, str(daemon), *options]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.lab import apt
-from ktcpdump_tui.lab.machine import QEMU, Tools, find_busybox, find_tools, find_virtiofsd
+from ktcpdump_tui.lab.machine import QEMU, Tools, find_busybox, find_tools, find_virtiofsd, is_c_daemon
 
 BCC = Path("/usr/lib/python3/dist-packages/bcc")
 
@@ -18,7 +18,8 @@ def missing_packages() -> list[str]:
     missing = []
     if shutil.which(QEMU) is None:
         missing.append("qemu-system-x86")
-    if find_virtiofsd() is None:
+    daemon = find_virtiofsd()
+    if daemon is None:
         # Debian 13 has it as a package of its own, Debian 12 beside QEMU.
         missing.append("virtiofsd" if apt.candidate("virtiofsd") else "qemu-system-common")
     if find_busybox() is None:
@@ -51,5 +52,11 @@ def check() -> Tools:
         noun = "a package" if len(missing) == 1 else "packages"
         raise UserError(
             f"The lab needs {noun} that this machine lacks: {', '.join(missing)}.", install_command(missing)
+        )
+    if is_c_daemon(tools.virtiofsd) and os.geteuid() != 0:
+        # overlayfs opens with O_NOATIME, which this daemon passes on: on files of others that takes root.
+        raise UserError(
+            "The lab needs root here: the virtiofsd of QEMU 7 shares other users' files only as root.",
+            "Start it with sudo, or install the newer virtiofsd (Debian 13, or from rust-vmm).",
         )
     return tools
