@@ -182,12 +182,15 @@ class Witness:
         begin = int(table.rows.addresses[row])
         (theirs,) = self.chains(image, [address], section)
         (there,) = self.chains(image, [begin], section)
+        other = self.second_opinion(image, address, section)
         return (
             begin < address
             and theirs[1:] == there[1:] == self.ours(image, begin)[1:]
             and theirs[0] == ours[0]
-            and [(level.function, level.file, level.line) for level in ours]
-            == self.second_opinion(image, address, section)
+            and theirs[-1].function == ours[-1].function
+            # The outermost function's name may be a symbol's to them (clang's .LCPI0_0).
+            and [level[1:] for level in other] == [(level.file, level.line) for level in ours]
+            and [level[0] for level in other[:-1]] == [level.function for level in ours[:-1]]
         )
 
     def instructions(self, image: DebugImage, count: int, seed: int) -> dict[str, list[int]]:
