@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ktcpdump_tui.debuginfo.expressions import compile_expression
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.tui.palette import ANSI, DARK, LIGHT
 
@@ -49,6 +50,7 @@ async def run(app: DebuggerApp, command: Command) -> None:
         app.navigator.breakpoints.clear()
         app.show_breakpoints()
     elif name == "watch":
+        compile_expression(argument)
         if argument not in app.watches:
             app.watches.append(argument)
         app.action_section(5)

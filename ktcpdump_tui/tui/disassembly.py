@@ -91,7 +91,7 @@ class DisassemblyView(LineView):
             (f"{short_count(hits) if hits else '':>4} ", palette["hits"]),
             (glyph + " ", palette[style]),
             (f"{mnemonic:<7} ", palette["mnemonic"]),
-            (operands, palette["text"]),
+            (operands.strip(), palette["text"]),
         ]
         if instruction.call:
             parts.append((f"  // CALL {instruction.call}", palette["inline"]))

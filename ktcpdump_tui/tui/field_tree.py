@@ -65,9 +65,8 @@ class FieldTree(LineView):
 
     def _lay_out(self) -> None:
         self._rows = list(visible_rows(self._fields, self.opened))
-        longest = max(
-            (2 * row.depth + cell_len(row.field.label) for row in self._rows if row.field.value), default=8
-        )
+        named = (row for row in self._rows if row.field.value and row.field.tone is not Tone.HEADING)
+        longest = max((2 * row.depth + cell_len(row.field.label) for row in named), default=8)
         self._label_width = min(longest, max(10, self.size.width * 45 // 100 if self.size.width else 20))
         self.cursor = min(self.cursor, max(0, len(self._rows) - 1))
         widest = max((self._label_width + 6 + cell_len(row.field.value) for row in self._rows), default=0)
@@ -101,6 +100,7 @@ class FieldTree(LineView):
             (label, palette["file"]),
             (" ", under),
             (item.value, value_style),
+            ("  " + item.note if item.note else "", palette["dim"]),
         ], under
 
     def action_open(self, wanted: bool) -> None:

@@ -25,7 +25,8 @@ class Field:
     """One line of the inspector.
 
     ``key`` names it among its siblings (the label unless given); ``children`` is None where there are
-    none, and empty for what can be opened but has not been asked for yet.
+    none, and empty for what can be opened but has not been asked for yet; ``note`` is shown after the value,
+    a type for instance.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Field:
     tone: Tone = Tone.NORMAL
     changed: bool = False
     children: tuple[Field, ...] | None = None
+    note: str = ""
 
     @property
     def name(self) -> str:

@@ -38,7 +38,7 @@ _SECTION_LINES: Final = 14
 class SectionBar(Widget):
     """The titles of the sections; a click shows one."""
 
-    DEFAULT_CSS = "SectionBar { height: 1; }"
+    DEFAULT_CSS = "SectionBar { height: 1; text-wrap: nowrap; text-overflow: clip; }"
 
     class Chosen(Message):
         """The user clicked a title."""

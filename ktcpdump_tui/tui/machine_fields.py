@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _WORD: Final = 1 << 64
 
+#: include/linux/err.h: MAX_ERRNO. Other negative numbers are rather addresses.
+_ERRNO_MAX: Final = 4095
+
 
 def registers(event: Event, symbolise: Callable[[int], str | None]) -> tuple[Field, ...]:
     """Return the registers, each with what its value is known to be."""
@@ -48,7 +51,7 @@ def _meaning(value: int, event: Event, symbolise: Callable[[int], str | None]) -
     if name:
         return name
     signed = value - _WORD if value >= _WORD // 2 else value
-    return str(signed) if abs(signed) < 1 << 32 else ""
+    return str(signed) if -_ERRNO_MAX <= signed < 1 << 32 else ""
 
 
 def clock(header: TraceHeader, ts: int) -> str:

@@ -160,7 +160,7 @@ class Navigator:
         )
 
     def matching(self, text: str) -> frozenset[int]:
-        """Return the instructions whose symbol+offset, file:line, inlined function or text has ``text`` in it."""
+        """Return the instructions whose symbol+offset, file:line, inlined function or text contains it."""
         wanted = text.casefold()
         return frozenset(i.index for i in self._plan if any(wanted in part for part in _searched(i)))
 

@@ -10,7 +10,7 @@ from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.tui.fields import Field, Path, Tone, mark_changes
 from ktcpdump_tui.tui.machine_fields import identity, registers
 from ktcpdump_tui.tui.packet_fields import packet_fields
-from ktcpdump_tui.tui.value_fields import value_field, variable_fields, watch_field
+from ktcpdump_tui.tui.value_fields import skb_fields, variable_fields, watch_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,7 +86,7 @@ class Presenter:
         if name == "variables":
             return self._variables(event, opened)
         if name == "watch":
-            return tuple(self._watch(text, event) for text in watches) or (
+            return tuple(self._watch(text, event, opened) for text in watches) or (
                 Field("no watch expressions", "press w to add one, for instance iph->ttl", tone=Tone.ABSENT),
             )
         return self._identity(event)
@@ -101,8 +101,7 @@ class Presenter:
         if value is None:
             absent = Field("other fields", "the trace holds no types to decode them", tone=Tone.ABSENT)
             return (*known, absent)
-        whole = value_field(value, opened | {("sk_buff",)}, (), "sk_buff")
-        return (known[0], *(whole.children or ()))
+        return (known[0], *skb_fields(value, opened))
 
     def _variables(self, event: Event, opened: frozenset[Path]) -> tuple[Field, ...]:
         if self._values is None:
@@ -118,11 +117,11 @@ class Presenter:
             return (Field("variables", f"none known in {event.instruction.symbol}", tone=Tone.ABSENT),)
         return variable_fields(found, opened)
 
-    def _watch(self, text: str, event: Event) -> Field:
+    def _watch(self, text: str, event: Event, opened: frozenset[Path]) -> Field:
         if self._values is None:
             return Field(text, "<no types in this trace>", tone=Tone.ABSENT)
         try:
-            return watch_field(text, self._values.evaluate(text, event))
+            return watch_field(text, self._values.evaluate(text, event), opened)
         except UserError as error:
             return Field(text, error.message, tone=Tone.BAD)
 

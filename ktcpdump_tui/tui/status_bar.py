@@ -30,7 +30,7 @@ class Status:
 class StatusBar(Widget):
     """Draws a ``Status``; the most important first, so that narrow terminals lose only the rest."""
 
-    DEFAULT_CSS = "StatusBar { height: 1; background: $panel; }"
+    DEFAULT_CSS = "StatusBar { height: 1; background: $panel; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

@@ -188,7 +188,7 @@ class TraceList(LineView):
 class TraceHeader(Widget):
     """The names of the columns, in line with the list below."""
 
-    DEFAULT_CSS = "TraceHeader { height: 1; }"
+    DEFAULT_CSS = "TraceHeader { height: 1; text-wrap: nowrap; text-overflow: clip; }"
 
     def __init__(self, table: TraceList, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ktcpdump_tui.tui.fields import Field, Path, Tone
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ktcpdump_tui.model import Event
 
 #: Fields of one opened value at most: an opened array of everything must not stop the screen.
 _MOST: Final = 512
+
+#: What debuginfo.variables calls members without a name.
+UNNAMED: Final = "<unnamed>"
+
+#: Fields of struct sk_buff that are shown first; the others follow in the order of their declaration.
+# fmt: off
+_FIRST: Final = (
+    "len", "data_len", "protocol", "dev", "skb_iif", "mark", "priority", "pkt_type", "ip_summed", "csum", "hash",
+    "vlan_tci", "sk", "cloned", "users", "truesize", "mac_header", "network_header", "transport_header",
+    "inner_network_header", "head", "data", "tail", "end",
+)
+# fmt: on
 
 
 class Shown(Protocol):
@@ -63,16 +75,30 @@ class Declared(Shown, Protocol):
 
 
 class Evaluated(Protocol):
-    """The result of a watch expression."""
+    """The result of a watch expression (debuginfo.expressions.Watched)."""
 
     @property
     def text(self) -> str:
-        """The value for people, or why there is none."""
+        """The value for people."""
         ...
 
     @property
-    def why(self) -> object | None:
+    def why(self) -> str | None:
         """Why there is no value, None where there is one."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """The type as C writes it, empty where there is none."""
+        ...
+
+    @property
+    def expandable(self) -> bool:
+        """Whether there may be something below."""
+        ...
+
+    def children(self) -> Sequence[Shown]:
+        """Return what is below."""
         ...
 
 
@@ -101,19 +127,37 @@ def value_field(value: Shown, opened: Collection[Path], above: Path, key: str = 
         if path in opened:
             children = tuple(value_fields(value.children(), opened, path))
     tone = Tone.ABSENT if value.missing is not None else Tone.NORMAL
-    return Field(value.name, value.text, key, tone, children=children)
+    return Field(value.name, value.text, key, tone, children=children, note=value.type)
 
 
 def value_fields(values: Sequence[Shown], opened: Collection[Path], above: Path = ()) -> list[Field]:
     """Return values as fields; those of one name are told apart by their place."""
     seen: dict[str, int] = {}
     fields = []
-    for value in values[:_MOST]:
+    members = list(_named(values))
+    for value in members[:_MOST]:
         number = seen[value.name] = seen.get(value.name, 0) + 1
         fields.append(value_field(value, opened, above, "" if number == 1 else f"{value.name}#{number}"))
-    if len(values) > _MOST:
-        fields.append(Field("…", f"{len(values) - _MOST} more", tone=Tone.ABSENT))
+    if len(members) > _MOST:
+        fields.append(Field("…", f"{len(members) - _MOST} more", tone=Tone.ABSENT))
     return fields
+
+
+def _named(values: Sequence[Shown]) -> Iterator[Shown]:
+    """Yield the fields as C names them: those of an unnamed structure or union belong to the outer one."""
+    for value in values:
+        if value.name == UNNAMED and value.expandable:
+            yield from _named(value.children())
+        else:
+            yield value
+
+
+def skb_fields(skb: Shown, opened: Collection[Path]) -> tuple[Field, ...]:
+    """Return the fields of a struct sk_buff, those one mostly wants to know first."""
+    fields = value_fields(skb.children(), opened, ())
+    order = {name: place for place, name in enumerate(_FIRST)}
+    fields = [field for field in fields if not (field.children is None and not field.value)]
+    return tuple(sorted(fields, key=lambda field: order.get(field.label, len(order))))
 
 
 def variable_fields(variables: Sequence[Declared], opened: Collection[Path]) -> tuple[Field, ...]:
@@ -128,6 +172,11 @@ def variable_fields(variables: Sequence[Declared], opened: Collection[Path]) -> 
     return tuple(fields)
 
 
-def watch_field(text: str, result: Evaluated) -> Field:
+def watch_field(text: str, result: Evaluated, opened: Collection[Path]) -> Field:
     """Return a watch expression with its value."""
-    return Field(text, result.text, tone=Tone.NORMAL if result.why is None else Tone.ABSENT)
+    if result.why is not None:
+        return Field(text, result.text, tone=Tone.ABSENT, note=result.why)
+    children = None
+    if result.expandable:
+        children = tuple(value_fields(result.children(), opened, (text,))) if (text,) in opened else ()
+    return Field(text, result.text, children=children, note=result.type)

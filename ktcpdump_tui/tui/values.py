@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ktcpdump_tui.debuginfo.expressions import Expression, Watched, compile_expression
 from ktcpdump_tui.debuginfo.variables import Variable, VariableTable, variables
 from ktcpdump_tui.debuginfo.variables.places import InMemory
 from ktcpdump_tui.debuginfo.variables.types import Kind
@@ -29,6 +30,7 @@ class TraceValues:
     def __init__(self, trace: Trace, tables: Sequence[VariableTable]) -> None:
         self._trace = trace
         self._tables = tables
+        self._expressions: dict[str, Expression] = {}
         self._symbols = {instruction.address: instruction.ksym for instruction in trace.plan}
 
     @classmethod
@@ -53,6 +55,14 @@ class TraceValues:
                 value = Value(kind, InMemory(event.memory, event.skb), event.memory, "skb")
                 return Variable("sk_buff", "", False, False, value, self._symbols.get)
         return None
+
+    def evaluate(self, text: str, event: Event) -> Watched:
+        """Return a C expression's value at an event; UserError where it is no expression."""
+        expression = self._expressions.get(text)
+        if expression is None:
+            expression = self._expressions[text] = compile_expression(text)
+        table = self._table(event) or self._tables[0]
+        return expression.evaluate(event, table, self._entry_registers, self._symbols.get)
 
     def _table(self, event: Event) -> VariableTable | None:
         address = event.instruction.address
