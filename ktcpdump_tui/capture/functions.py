@@ -94,15 +94,23 @@ class KernelTypes:
 
 def survey(kallsyms: Kallsyms, types: KernelTypes, modules: Iterable[str]) -> list[Target]:
     """Return the entry of every function that takes an skb, in the kernel and in ``modules``, by address."""
-    found: list[Target] = []
+    takers: dict[str | None, set[str]] = {}
     for module in (None, *modules):
         prototypes = types.prototypes(module)
-        if prototypes is None:
-            continue
-        takers = {name for name, one in prototypes.functions().items() if one.register is not None}
-        for symbols in kallsyms.find_many(takers, module).values():
-            # of several functions of one name BTF describes one, and does not say which
-            if len(symbols) == 1:
-                spec = Spec("--survey", Want.ENTRY, name=symbols[0].name, module=module)
-                found.append(Target(symbols[0], Want.ENTRY, spec, symbols[0].name))
-    return sorted(found, key=lambda one: one.symbol.address)
+        if prototypes is not None:
+            takers[module] = {
+                name
+                for name, parameters in prototypes.functions().items()
+                if any(one.register is not None for one in parameters)
+            }
+    homes: dict[tuple[str | None, str], list[Symbol]] = {}
+    for symbol in kallsyms.find_many(frozenset[str]().union(*takers.values())):
+        if symbol.name in takers.get(symbol.module, ()):
+            homes.setdefault((symbol.module, symbol.name), []).append(symbol)
+    spec = Spec("--survey", Want.ENTRY)
+    # of several functions of one name BTF describes one, and does not say which
+    return [
+        Target(symbols[0], Want.ENTRY, spec, symbols[0].name)
+        for symbols in homes.values()
+        if len(symbols) == 1
+    ]

@@ -20,8 +20,9 @@ _FORMS: Final = "symbol, symbol+OFFSET, 0xADDRESS, symbol+*, symbol:*, FILE.c:LI
 
 _FILE: Final = r"[^\s:,*?\[\]]+\.(?:c|h|S|s)"
 _LINES: Final = re.compile(rf"(?P<file>{_FILE}):(?P<first>\d+)(?:-(?P<last>\d+))?")
+#: ``name:*`` is every line of a function, never every function of a module.
 _PLACE: Final = re.compile(
-    r"(?:(?P<file>" + _FILE + r"):|(?P<module>[A-Za-z0-9_]+):)?"
+    r"(?:(?P<file>" + _FILE + r"):|(?P<module>[A-Za-z0-9_]+):(?!\*\Z))?"
     r"(?:(?P<address>0[xX][0-9a-fA-F]+)|(?P<name>[A-Za-z0-9_.*?\[\]!$-]+?))"
     r"(?P<want>\+\*|:\*|\+(?P<offset>0[xX][0-9a-fA-F]+|\d+))?"
 )
@@ -99,8 +100,7 @@ def parse_spec(text: str) -> Spec:
 
 
 def _split(text: str) -> list[str]:
-    """Split a comma list; commas inside ``[...]`` belong to a glob."""
-    parts = [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
+    parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise UsageError(f"-i {text!r}: an empty SPEC", f"SPEC is one of: {_FORMS}")
     return parts

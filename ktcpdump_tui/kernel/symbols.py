@@ -111,18 +111,14 @@ class Kallsyms:
             found = [one for one in found if (one.module or "vmlinux") == module]
         return found
 
-    def find_many(self, names: Collection[str], module: str | None = None) -> dict[str, list[Symbol]]:
-        """Return {name: symbols} of the code called any of ``names`` in ``module`` (None: the kernel)."""
-        table = self.function_table()[1]
+    def find_many(self, names: Collection[str]) -> list[Symbol]:
+        """Return the code symbols called any of ``names`` (a set, best), in order of address."""
         lines = self._text_order[1]
-        wanted = names if isinstance(names, (set, frozenset, dict)) else frozenset(names)
-        found: dict[str, list[Symbol]] = {}
-        for at, name in enumerate(table):
-            if name in wanted:
-                symbol = self._symbol(int(self._starts[lines[at]]) + _HEX_DIGITS + 2)
-                if symbol.module == module:
-                    found.setdefault(name, []).append(symbol)
-        return found
+        return [
+            self._symbol(int(self._starts[lines[at]]) + _HEX_DIGITS + 2)
+            for at, name in enumerate(self._text_names)
+            if name in names
+        ]
 
     def address_of(self, name: str) -> int | None:
         """Return the address of the kernel's own symbol ``name`` (the first one), or None."""
@@ -203,14 +199,6 @@ class Kallsyms:
         for line in self._text_order[1]:
             yield self._symbol(int(self._starts[line]) + _HEX_DIGITS + 2)
 
-    def function_table(self) -> tuple[NDArray[np.uint64], list[str]]:
-        """Return the addresses of all code symbols, sorted, and their names (without modules' names)."""
-        addresses, lines = self._text_order
-        starts = (self._starts[lines] + _HEX_DIGITS + 3).tolist()
-        ends = self._name_ends[lines].tolist()
-        text = self.text.decode()
-        return addresses, [text[low:high] for low, high in zip(starts, ends, strict=True)]
-
     # ---- the index
 
     @cached_property
@@ -252,6 +240,14 @@ class Kallsyms:
         addresses = self._addresses[lines]
         order = np.argsort(addresses, kind="stable")
         return addresses[order], lines[order]
+
+    @cached_property
+    def _text_names(self) -> list[str]:
+        lines = self._text_order[1]
+        starts = (self._starts[lines] + _HEX_DIGITS + 3).tolist()
+        ends = self._name_ends[lines].tolist()
+        text = self.text.decode("latin-1")
+        return [text[low:high] for low, high in zip(starts, ends, strict=True)]
 
     @cached_property
     def _boundaries(self) -> NDArray[np.uint64]:
