@@ -6,6 +6,7 @@ for ten minutes what no server had, and reads DEBUGINFOD_URLS, DEBUGINFOD_TIMEOU
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -36,17 +37,20 @@ class Debuginfod:
     """A client of the servers in DEBUGINFOD_URLS.
 
     ``progress`` is told (bytes so far, bytes in all or None where the server does not say) some ten times a
-    second, in the transfer's own thread. ``confirm`` is asked, in the caller's thread, before a file above
-    SMALL_FILE is fetched, with its size in bytes or None; without it such files are not fetched.
+    second, in the transfer's own thread. ``confirm`` is asked, in the caller's thread, before a file of
+    more than ``ask_above`` bytes is fetched, with its size in bytes or None; without it such files are not
+    fetched.
     """
 
     def __init__(
         self,
         confirm: Callable[[int | None], bool] | None = None,
         progress: Callable[[int, int | None], None] | None = None,
+        ask_above: int = SMALL_FILE,
     ) -> None:
         self._confirm = confirm
         self._progress = progress
+        self._ask_above = ask_above
 
     @staticmethod
     def servers() -> list[str]:
@@ -66,7 +70,7 @@ class Debuginfod:
             return Answer(
                 None, f"debuginfod was not asked ({_LIBRARY} is missing: apt-get install libdebuginfod1)"
             )
-        transfer = _Transfer(library, build_id, self._progress, allowed=SMALL_FILE)
+        transfer = _Transfer(library, build_id, self._progress, allowed=self._ask_above)
         answer = transfer.run()
         if not transfer.too_large:
             return answer
@@ -107,12 +111,25 @@ class _Transfer:
         except BaseException:
             self._stop.set()
             thread.join(5)
+            self._forget_miss()
             raise
+        if self.too_large or self._error:
+            self._forget_miss()
         if self._error:
             raise self._error
         if self._path:
             return Answer(self._path)
         return Answer(None, _reason(-self._result))
+
+    def _forget_miss(self) -> None:
+        """Undo that the library takes a transfer we ended for "no server has it", and remembers it so.
+
+        It does so by an empty file where the debug file would be (seen with elfutils 0.188).
+        """
+        file = client_cache() / self._build_id.hex() / "debuginfo"
+        with contextlib.suppress(OSError):
+            if file.stat().st_size == 0:
+                file.unlink()
 
     def _call(self) -> None:
         library = self._library
@@ -148,6 +165,17 @@ class _Transfer:
             self._error = error
             return 1
         return int(self._stop.is_set())
+
+
+def client_cache() -> Path:
+    """Return the folder where the library keeps what it fetched (debuginfod_find_debuginfo(3), CACHE)."""
+    folder = os.environ.get("DEBUGINFOD_CACHE_PATH")
+    if folder:
+        return Path(folder)
+    old = Path.home() / ".debuginfod_client_cache"
+    if old.exists():
+        return old
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "debuginfod_client"
 
 
 def _load() -> ctypes.CDLL:

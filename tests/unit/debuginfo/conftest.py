@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
 import random
@@ -199,10 +200,11 @@ class Witness:
         functions = [symbol for symbol in image.symbols.functions() if symbol.size]
         code = [section for section in image.elf.sections if section.executable and section.type != 8]
         decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-        available = sum(symbol.size for symbol in functions) // 8
+        weights = list(itertools.accumulate(symbol.size for symbol in functions))
+        available = weights[-1] // 8
         found: dict[int, str] = {}
         while len(found) < min(count, available):
-            (symbol,) = chooser.choices(functions, [symbol.size for symbol in functions])
+            (symbol,) = chooser.choices(functions, cum_weights=weights)
             for section in code:
                 start = symbol.address - image.section_addresses[section.name]
                 if 0 <= start < section.size:
