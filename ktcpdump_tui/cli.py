@@ -86,12 +86,12 @@ def _session(options: Options) -> Session:
     if options.lab is not None:
         from ktcpdump_tui.commands.lab_session import LabSession
 
-        return LabSession(options, Console())
+        return LabSession(options, Console(verbose=options.verbose))
     from ktcpdump_tui.commands.session import LiveSession, StreamSession
 
     if options.record == "-":
         return StreamSession(options, Console(piped=True))
-    return LiveSession(options, Console())
+    return LiveSession(options, Console(verbose=options.verbose))
 
 
 def _check_places(options: Options) -> None:

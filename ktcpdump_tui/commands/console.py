@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ def say(text: str) -> None:
 class Console:
     """Says on stderr what is going on: progress in one line that vanishes, on a terminal only.
 
-    ``piped`` makes it write progress as lines that a program outside a lab understands.
+    ``piped`` makes it write progress as lines that a program outside a lab understands; ``verbose`` as lines
+    with the seconds since the start.
     """
 
-    def __init__(self, piped: bool = False) -> None:
+    def __init__(self, piped: bool = False, verbose: bool = False) -> None:
         self._piped = piped
+        self._verbose = verbose
+        self._started = time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._line = ""
         self._lock = threading.Lock()
@@ -49,15 +53,19 @@ class Console:
         """Print a line."""
         with self._lock:
             self._erase()
-            say(text)
+            say(f"{self._elapsed()}{text}" if self._verbose and not self._piped else text)
+
+    def _elapsed(self) -> str:
+        return f"{time.monotonic() - self._started:6.1f} s  "
 
     def progress(self, what: str, done: int, of: int) -> None:
         """Show what is being done, and how much of it (``of`` 0: unknown). From any thread."""
         with self._lock:
-            if self._piped and what != self._line:
-                self._line = what
-                say(f"{PROGRESS}{what}")
-            if self._terminal and not self._piped:
+            if self._piped or self._verbose:
+                if what != self._line:
+                    self._line = what
+                    say(f"{PROGRESS}{what}" if self._piped else f"{self._elapsed()}{what}")
+            elif self._terminal:
                 self._erase()
                 self._line = f"{what} {done}/{of}" if of else what
                 print(self._line, end="\r", file=sys.stderr, flush=True)  # noqa: T201
@@ -68,7 +76,7 @@ class Console:
             self._erase()
 
     def _erase(self) -> None:
-        if self._line and self._terminal and not self._piped:
+        if self._line and self._terminal and not self._piped and not self._verbose:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201 - ECMA-48: erase in line
         self._line = ""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.commands.console import PROGRESS
-from ktcpdump_tui.commands.session import READY, Session
+from ktcpdump_tui.commands.session import READY, Passing, Session
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.options import PROGRAM, guest_arguments
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.commands.console import Console
     from ktcpdump_tui.lab import Lab, LabCapture
+    from ktcpdump_tui.model import TraceHeader
     from ktcpdump_tui.options import Options
     from ktcpdump_tui.trace.sink import TraceSink
 
@@ -71,7 +73,7 @@ class LabSession(Session):
             if self._stopping:
                 running.interrupt()
             try:
-                pump(running.stdout, sink, "the lab")
+                pump(running.stdout, _Retitled(sink, self.options), "the lab")
             except UserError as error:
                 status = running.wait(GUEST_END)
                 if self._stopping and not self.ready:
@@ -103,4 +105,20 @@ class LabSession(Session):
         message, *rest = self._messages[starts[-1] :]
         return UserError(
             message.removeprefix(f"{PROGRAM}: "), "\n".join(rest).removeprefix("  ") or None, status=status
+        )
+
+
+class _Retitled(Passing):
+    """Passes a trace on under the command line that was typed here, not the one used inside."""
+
+    def __init__(self, sink: TraceSink, options: Options) -> None:
+        super().__init__(sink)
+        self._options = options
+
+    def write_header(self, header: TraceHeader) -> None:
+        """Pass the header on with the other command line."""
+        super().write_header(
+            replace(
+                header, command_line=self._options.command_line, specs=self._options.specs or header.specs
+            )
         )

@@ -32,17 +32,15 @@ TEMPORARY_SIZE: Final = 2 << 30
 READY: Final = "listening: "
 
 
-class Announcing:
-    """A ``TraceSink`` that passes everything on and says when there is something new to read."""
+class Passing:
+    """A ``TraceSink`` that passes everything on."""
 
-    def __init__(self, sink: TraceSink, announce: Callable[[], None]) -> None:
+    def __init__(self, sink: TraceSink) -> None:
         self._sink = sink
-        self._announce = announce
 
     def write_header(self, header: TraceHeader) -> None:
-        """Pass the header on: from now on the trace can be opened."""
+        """Pass the header on."""
         self._sink.write_header(header)
-        self._announce()
 
     def write_plan(self, instructions: Sequence[Instruction]) -> None:
         """Pass the plan on."""
@@ -65,13 +63,29 @@ class Announcing:
         self._sink.write_progress(counts)
 
     def flush(self) -> None:
-        """Pass on, and announce."""
+        """Pass on."""
         self._sink.flush()
+
+    def close(self, summary: Summary | None) -> None:
+        """Pass on."""
+        self._sink.close(summary)
+
+
+class Announcing(Passing):
+    """Says when there is something new to read: at each flush once the plan is there, and at the end."""
+
+    def __init__(self, sink: TraceSink, announce: Callable[[], None]) -> None:
+        super().__init__(sink)
+        self._announce = announce
+
+    def flush(self) -> None:
+        """Pass on, and announce."""
+        super().flush()
         self._announce()
 
     def close(self, summary: Summary | None) -> None:
         """Pass on, and announce."""
-        self._sink.close(summary)
+        super().close(summary)
         self._announce()
 
 
