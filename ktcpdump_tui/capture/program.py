@@ -180,6 +180,8 @@ class Program:
             self.functions: dict[str, int] = {
                 name: self._bpf.load_func(name, bcc.BPF.KPROBE).fd for name in self.KPROBES
             }
+            emitter = self._bpf["emitter"]
+            emitter[ctypes.c_int(0)] = ctypes.c_int(self._bpf.load_func("on_emit", bcc.BPF.KPROBE).fd)
         except Exception as error:
             raise UserError(
                 f"The kernel or BCC refused the BPF program: {error}",

@@ -130,7 +130,17 @@ struct extent {
     u32 link; /* 1: Ethernet, 0: IP */
 };
 
+/* What on_emit, which both probe functions jump to, has to know. */
+struct pending {
+    u64 skb;
+    u64 cfa;
+    u32 index;
+    u32 packet;
+    u64 found_by;
+};
+
 struct scratch {
+    struct pending pending;
     struct state state;
     struct stack stack;
     u8 skb[SKB_BYTES];
@@ -155,6 +165,7 @@ BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
 BPF_PERCPU_ARRAY(cpus, struct per_cpu, 1);
 BPF_ARRAY(packet_count, u64, 1);
 BPF_ARRAY(packet_limit, u64, 1);
+BPF_PROG_ARRAY(emitter, 1);
 BPF_RINGBUF_OUTPUT(events, EVENT_PAGES);
 BPF_RINGBUF_OUTPUT(notes, NOTE_PAGES);
 
@@ -457,10 +468,24 @@ static __always_inline u64 snapshot(u64 skb, u32 packet, struct scratch *s, stru
 static __always_inline void emit(struct pt_regs *ctx, u32 index, u64 skb, u32 packet, u64 cfa, u32 found_by,
                                  struct scratch *s)
 {
+    s->pending.skb = skb;
+    s->pending.cfa = cfa;
+    s->pending.index = index;
+    s->pending.packet = packet;
+    s->pending.found_by = found_by;
+    emitter.call(ctx, 0);
+}
+
+/* The longest part of the program, once: on_entry and on_instruction end here for a packet of ours. */
+int on_emit(struct pt_regs *ctx)
+{
     int zero = 0;
+    struct scratch *s = scratches.lookup(&zero);
     struct per_cpu *cpu = cpus.lookup(&zero);
-    if (!cpu)
-        return;
+    if (!s || !cpu)
+        return 0;
+    u64 skb = s->pending.skb;
+    u32 packet = s->pending.packet;
     u64 seq = ++cpu->seq;
     u64 state = 0;
     u8 flags = 0;
@@ -477,18 +502,18 @@ static __always_inline void emit(struct pt_regs *ctx, u32 index, u64 skb, u32 pa
     struct event *e = events.ringbuf_reserve(sizeof(struct event));
     if (!e) {
         cpu->lost_events++;
-        return;
+        return 0;
     }
     e->ts = bpf_ktime_get_boot_ns();
     e->seq = seq;
     e->state = state;
     e->skb = skb;
-    e->cfa = cfa;
-    e->insn = index;
+    e->cfa = s->pending.cfa;
+    e->insn = s->pending.index;
     e->packet = packet;
     e->pid = (u32)bpf_get_current_pid_tgid();
     e->cpu = bpf_get_smp_processor_id();
-    e->found_by = found_by;
+    e->found_by = s->pending.found_by;
     bpf_get_current_comm(e->comm, sizeof(e->comm));
     e->regs[0] = ctx->ax;
     e->regs[1] = ctx->dx;
@@ -525,6 +550,7 @@ static __always_inline void emit(struct pt_regs *ctx, u32 index, u64 skb, u32 pa
     }
     e->flags = flags;
     events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+    return 0;
 }
 
 static __always_inline u64 argument(struct pt_regs *ctx, u8 position)
@@ -669,13 +695,15 @@ int on_instruction(struct pt_regs *ctx)
     u32 leaves = insn->flags & I_LEAVES;
 
     stack->depth = leaves ? outside : outside + 1;
-    if (packet && !(insn->flags & I_HIDDEN)) {
-        struct scratch *s = scratches.lookup(&zero);
-        if (s)
-            emit(ctx, insn->index, skb, packet, cfa, found_by, s);
-    }
+    u32 index = insn->index;
+    u32 hidden = insn->flags & I_HIDDEN;
     if (leaves && !outside)
         stacks.delete(&base);
+    if (packet && !hidden) {
+        struct scratch *s = scratches.lookup(&zero);
+        if (s)
+            emit(ctx, index, skb, packet, cfa, found_by, s);
+    }
     return 0;
 }
 
