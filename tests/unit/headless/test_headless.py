@@ -1,0 +1,323 @@
+"""Table and JSON, from traces recorded in stock kernels, whole and while they grow."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ktcpdump_tui import arch
+from ktcpdump_tui.headless.jsonlines import JsonLines
+from ktcpdump_tui.headless.output import JsonOutput, TableOutput
+from ktcpdump_tui.headless.runner import Limits, follow
+from ktcpdump_tui.headless.selection import Selection
+from ktcpdump_tui.headless.table import Table
+from ktcpdump_tui.model import Event, Flow, FoundBy, Instruction, SourceLine, Summary, TraceHeader
+from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.trace.writer import TraceWriter
+
+DATA = Path(__file__).parents[2] / "data"
+PING = DATA / "ping-6.12.ktrace"
+DROP = DATA / "udp-drop-6.12.ktrace"
+
+#: CLI.md, in its order.
+KEYS = re.findall(
+    r"\w+",
+    "no ts cpu pid comm skb len dev netns pc symbol offset module file line column inlined_by call lost_before "
+    "found_by regs packet",
+)
+
+
+def event(**changes: Any) -> Event:
+    instruction = Instruction(
+        index=0,
+        address=0xFFFFFFFF92AF9280,
+        symbol="tc_run",
+        offset=0,
+        source=SourceLine("net/core/dev.c", 3927),
+        call="skb_clone",
+        flow=Flow.CALL,
+    )
+    base = Event(
+        no=1,
+        ts=5,
+        cpu=0,
+        pid=1,
+        comm="ping",
+        instruction=instruction,
+        packet_id=1,
+        skb=0xFFFF97720B2CC900,
+        len=98,
+        dev="lo",
+        netns=1,
+        found_by=FoundBy.FRAME,
+    )
+    return replace(base, **changes)
+
+
+def printed(trace: Trace, limits: Limits | None = None, table: Table | None = None) -> list[str]:
+    out = io.StringIO()
+    follow(trace, [TableOutput(table or Table(), out)], limits or Limits())
+    return out.getvalue().splitlines()
+
+
+# The table
+
+
+def test_the_table_has_the_originals_columns() -> None:
+    assert (
+        Table().head() == "no   skb                skb->len   pc                 ksym             addr2line"
+    )
+    plain = replace(event(), instruction=replace(event().instruction, call=None, flow=Flow.NEXT))
+    assert Table().row(plain) == (
+        "1    ffff97720b2cc900   98         ffffffff92af9280   tc_run+0         net/core/dev.c:3927"
+    )
+
+
+def test_calls_name_their_target() -> None:
+    assert Table().row(event()).endswith("net/core/dev.c:3927 // CALL skb_clone")
+    tail = replace(event(), instruction=replace(event().instruction, flow=Flow.JUMP, call="*rax"))
+    assert Table().row(tail).endswith(" // CALL *rax")
+
+
+def test_what_is_not_known_is_not_made_up() -> None:
+    bare = event(len=None, instruction=replace(event().instruction, source=None, call=None))
+    assert Table().row(bare) == (
+        "1    ffff97720b2cc900   -          ffffffff92af9280   tc_run+0         ??:0"
+    )
+
+
+def test_a_gap_is_a_line() -> None:
+    assert Table().row(event(lost_before=3, cpu=2)).splitlines()[0] == "-- 3 events were lost on CPU 2 --"
+
+
+def test_a_wide_value_moves_the_rest_and_joins_nothing() -> None:
+    row = Table().row(event(no=123456, instruction=replace(event().instruction, symbol="x" * 40, call=None)))
+    assert row.split() == [
+        "123456",
+        "ffff97720b2cc900",
+        "98",
+        "ffffffff92af9280",
+        "x" * 40 + "+0",
+        "net/core/dev.c:3927",
+    ]
+
+
+def test_table_of_a_recorded_ping() -> None:
+    with Trace.open(PING) as trace:
+        rows = printed(trace)
+        assert len(rows) == len(trace) + 1
+        for number, row in enumerate(rows[1:], 1):
+            no, skb, length, pc, ksym, line = row.split()[:6]
+            seen = trace.event(number)
+            assert (int(no), int(skb, 16), int(length), int(pc, 16)) == (
+                number,
+                seen.skb,
+                seen.len,
+                seen.instruction.address,
+            )
+            assert ksym == seen.instruction.ksym
+            assert re.fullmatch(r"\S+\.[ch]:\d+", line)
+
+
+# JSON
+
+
+def test_json_of_a_recorded_ping() -> None:
+    out = io.StringIO()
+    with Trace.open(PING) as trace:
+        follow(trace, [JsonOutput(JsonLines(), out)], Limits())
+        header, *events, summary = [json.loads(line) for line in out.getvalue().splitlines()]
+        assert len(events) == len(trace) == summary["events"]
+        assert header["type"] == "header"
+        assert {"version", "release", "build_id", "command_line", "clock_offset"} <= header.keys()
+        assert summary["type"] == "summary"
+        assert {
+            "events",
+            "packets",
+            "probes_asked",
+            "probes_attached",
+            "probes_refused",
+            "lost",
+        } <= summary.keys()
+        for number, row in enumerate(events, 1):
+            seen = trace.event(number)
+            assert list(row) == KEYS
+            assert row["pc"] == hex(seen.instruction.address)
+            assert row["skb"] == hex(seen.skb)
+            assert list(row["regs"]) == list(arch.REGISTERS)
+            assert [int(value, 16) for value in row["regs"].values()] == list(seen.regs)
+            assert bytes.fromhex(row["packet"]) == seen.packet
+            assert (row["file"], row["line"]) == (seen.instruction.source.file, seen.instruction.source.line)  # type: ignore[union-attr]
+            assert row["inlined_by"][-1]["function"] == "ip_rcv_core"
+            assert row["found_by"] in ("argument", "frame", "caller")
+            assert isinstance(row["ts"], int)
+
+
+def test_absent_values_are_null() -> None:
+    bare = event(len=None, dev=None, netns=None, instruction=Instruction(0, 0x10, "x", 0))
+    row = json.loads(JsonLines().event(bare))
+    assert list(row) == KEYS
+    for name in ("len", "dev", "netns", "module", "file", "line", "column", "call", "packet"):
+        assert row[name] is None, name
+    assert row["inlined_by"] == []
+
+
+def test_a_better_plan_replaces_what_was_known() -> None:
+    lines = JsonLines()
+    assert json.loads(lines.event(event()))["line"] == 3927
+    better = replace(event().instruction, source=SourceLine("net/core/dev.c", 1))
+    assert json.loads(lines.event(event(instruction=better)))["line"] == 1
+
+
+class Doubled:
+    """Values whose every watch is the event's number doubled."""
+
+    class Result:
+        def __init__(self, value: int | None) -> None:
+            self.value = value
+            self.text = "<not captured>" if value is None else str(value)
+
+    def watch(self, event: Event, expression: str) -> Result:
+        return self.Result(None if expression == "none" else event.no * 2)
+
+    def locals(self, event: Event) -> dict[str, Any]:
+        return {"skb": hex(event.skb), "len": None}
+
+
+def test_watches_are_keys_and_columns() -> None:
+    row = json.loads(JsonLines(["a + b", "none"], True, Doubled()).event(event()))
+    assert row["watch"] == {"a + b": 2, "none": None}
+    assert row["locals"] == {"skb": "0xffff97720b2cc900", "len": None}
+    table = Table(["skb->len > 1500", "none"], Doubled())
+    head, line = table.head(), table.row(event())
+    assert head.index("skb->len > 1500") == line.index(" 2 ") + 1
+    assert "<not captured> net/core/dev.c:3927" in line
+
+
+# Limits and selection
+
+
+def test_limits_of_a_replay() -> None:
+    with Trace.open(PING) as trace:
+        assert len(printed(trace, Limits(events=5))) == 6
+        first = {trace.event(no).packet_id for no in range(1, len(trace) + 1)}
+        assert len(first) > 2
+        rows = printed(trace, Limits(packets=2))[1:]
+        shown = {trace.event(int(row.split()[0])).packet_id for row in rows}
+        assert len(shown) == 2
+        whole = [no for no in range(1, len(trace) + 1) if trace.event(no).packet_id in shown]
+        assert len(rows) <= len(whole)
+
+
+def test_an_expression_selects_recorded_packets() -> None:
+    with Trace.open(PING) as trace:
+        everything = len(printed(trace))
+        assert len(printed(trace, Limits(selects=Selection("icmp", trace)))) == everything
+        assert len(printed(trace, Limits(selects=Selection("tcp", trace)))) == 1
+        requests = printed(trace, Limits(selects=Selection("icmp[0] == 8", trace)))
+        replies = printed(trace, Limits(selects=Selection("icmp[0] == 0", trace)))
+        assert len(requests) > 1
+        assert len(requests) + len(replies) == everything + 1
+
+
+# A trace that grows
+
+
+class GrowingCapture:
+    """Writes a recorded trace again, event by event, when it is waited for."""
+
+    def __init__(self, source: Trace, path: Path, step: int) -> None:
+        self.source, self.step, self.written = source, step, 0
+        self.writer = TraceWriter(path)
+        self.writer.write_header(source.header)
+        self.writer.write_plan(source.plan)
+        self.writer.flush()
+        self.waits = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.written >= len(self.source)
+
+    def wait(self, seconds: float) -> None:
+        self.waits += 1
+        until = min(self.written + self.step, len(self.source))
+        if until > self.written:
+            self.writer.write_events(self.source.rows(self.written + 1, until))
+            self.writer.flush()
+            self.written = until
+        if self.ended:
+            self.writer.close(self.source.summary)
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_following_prints_what_a_replay_prints(tmp_path: Path, step: int) -> None:
+    with Trace.open(DROP) as source:
+        capture = GrowingCapture(source, tmp_path / "growing.ktrace", step)
+        out = io.StringIO()
+        with Trace.open(tmp_path / "growing.ktrace") as trace:
+            follow(trace, [JsonOutput(JsonLines(), out)], Limits(), capture)
+        live = [json.loads(line) for line in out.getvalue().splitlines()]
+        again = io.StringIO()
+        with Trace.open(tmp_path / "growing.ktrace") as trace:
+            follow(trace, [JsonOutput(JsonLines(), again)], Limits())
+        assert live == [json.loads(line) for line in again.getvalue().splitlines()]
+        assert live[-1]["type"] == "summary"
+        assert len(live) == len(source) + 2
+
+
+def test_each_batch_is_seen_at_once(tmp_path: Path) -> None:
+    """What is written is flushed before the next wait."""
+    seen: list[int] = []
+
+    class Screen(io.StringIO):
+        lines = 0
+
+        def write(self, text: str) -> int:
+            self.lines += text.count("\n")
+            return super().write(text)
+
+        def flush(self) -> None:
+            seen.append(self.lines)
+
+    with Trace.open(PING) as source:
+        capture = GrowingCapture(source, tmp_path / "g.ktrace", 100)
+        with Trace.open(tmp_path / "g.ktrace") as trace:
+            follow(trace, [TableOutput(Table(), Screen())], Limits(), capture)
+        assert seen[:3] == [1, 101, 201]
+        assert seen[-1] == len(source) + 1
+
+
+def test_a_reader_that_goes_away_ends_it(tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    with Trace.open(PING) as trace, pytest.raises(BrokenPipeError):
+        follow(trace, [TableOutput(Table(), Gone())], Limits())
+
+
+def test_a_capture_that_was_cut_off_has_no_summary(tmp_path: Path) -> None:
+    with Trace.open(PING) as source:
+        writer = TraceWriter(tmp_path / "cut.ktrace")
+        writer.write_header(source.header)
+        writer.write_plan(source.plan)
+        writer.write_events(source.rows(1, 10))
+        writer.close(None)
+    out = io.StringIO()
+    with Trace.open(tmp_path / "cut.ktrace") as trace:
+        follow(trace, [JsonOutput(JsonLines(), out)], Limits())
+    assert [json.loads(line).get("no") for line in out.getvalue().splitlines()] == [None, *range(1, 11)]
+
+
+def test_header_and_summary_are_self_contained() -> None:
+    header = TraceHeader("1", "6.1", "x86_64", "abc", ("ktcpdump-tui", "icmp"), 1, 2, 3)
+    row = json.loads(JsonLines().header(header))
+    assert (row["type"], row["release"], row["command_line"]) == ("header", "6.1", ["ktcpdump-tui", "icmp"])
+    row = json.loads(JsonLines().summary(Summary(1, 2, 3, 4, 5, {"ring buffer full": 6})))
+    assert row["lost"] == {"ring buffer full": 6}
