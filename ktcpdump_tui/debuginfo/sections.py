@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import lzma
 import mmap
 import struct
@@ -42,6 +43,7 @@ _SHN_XINDEX: Final = 0xFFFF
 
 #: A corrupt size field must not make us ask for all memory: no debug section is this large.
 _LARGEST_SECTION: Final = 8 << 30
+_PIECE: Final = 4 << 20
 
 _FILE_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
@@ -314,7 +316,9 @@ def _unpack_compressed(path: Path, section: Section, raw: memoryview) -> bytes:
     if kind == _ELFCOMPRESS_ZSTD and size <= _LARGEST_SECTION:
         try:
             with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-                data = reader.read(size)
+                # In pieces, for ``size`` may be wrong and would be allocated at once.
+                pieces = iter(lambda: reader.read(_PIECE), b"")
+                data = b"".join(itertools.islice(pieces, size // _PIECE + 2))
         except zstandard.ZstdError as error:
             raise UserError(f"{path} is damaged: {section.name} cannot be decompressed ({error})") from error
         if len(data) != size:
