@@ -144,7 +144,11 @@ class _Builder:
             if ranges:
                 scope.scopes.append(self._scope(child, "", ranges))
             else:
-                self._fill(scope, child)
+                # No machine code belongs to it. gdb shows its variables as optimised out all over the
+                # function; the kernel's macros leave a hundred of them in ip_rcv_core alone.
+                self._fill(inner := Scope("", []), child)
+                scope.variables += [variable for variable in inner.variables if variable.locations]
+                scope.scopes += inner.scopes
         elif child.tag == Tag.INLINED_SUBROUTINE:
             ranges = ranges_of(child)
             if ranges:

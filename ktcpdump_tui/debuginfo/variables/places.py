@@ -15,6 +15,8 @@ class Why(enum.StrEnum):
 
     OPTIMISED_OUT = "<optimised out>"
     NOT_CAPTURED = "<not captured>"
+    NOT_IN_SCOPE = "<not in scope>"  # of a watch expression
+    UNDEFINED = "<undefined>"  # C gives the operation no result: a division by zero
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ class VariableTable:
         self.objects: list[Referred] = []
         self._starts: list[tuple[int, int, int]] | None = None
         self._found: dict[int, Found | None] = {}
+        self._names: set[str] | None = None
 
     def at(self, address: int) -> Found | None:
         """Return what is known at a run-time address, None for an address outside the table's functions."""
@@ -125,6 +126,18 @@ class VariableTable:
         except KeyError:
             found = self._found[address] = self._find(address)
             return found
+
+    @property
+    def variable_names(self) -> set[str]:
+        """The names of all variables of all functions."""
+        if self._names is None:
+            self._names = set()
+            pending = [function.scope for function in self.functions]
+            while pending:
+                scope = pending.pop()
+                self._names.update(variable.name for variable in scope.variables)
+                pending.extend(scope.scopes)
+        return self._names
 
     def base_type(self, number: int) -> BaseType:
         """Return a base type that an expression names; 0 is the generic type (DWARF 5 section 2.5.1)."""

@@ -10,7 +10,8 @@ import re
 
 import gdb
 
-REGISTERS = "rax rdx rcx rbx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip eflags".split()
+NAMES = "rax rdx rcx rbx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip eflags"
+REGISTERS = NAMES.split()
 MASK = (1 << 64) - 1
 
 

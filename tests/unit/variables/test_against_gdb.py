@@ -14,7 +14,6 @@ from ktcpdump_tui.debuginfo.variables import Variable, VariableTable, build_tabl
 from ktcpdump_tui.debuginfo.variables.operations import Op
 from ktcpdump_tui.debuginfo.variables.places import ImplicitPointer, InPieces, Missing
 from ktcpdump_tui.debuginfo.variables.types import Kind
-from ktcpdump_tui.debuginfo.variables.values import Value
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 BUILDS = [
@@ -35,7 +34,7 @@ OPTIMISED_OUT = "<optimised out>"
 NOT_CAPTURED = "<not captured>"
 
 
-def as_numbers(value: Value) -> Any:
+def as_numbers(value: Any) -> Any:
     """Return a value in the form gdb_oracle.render gives it."""
     kind = value.scalar
     if kind.is_structure:
@@ -104,7 +103,7 @@ class Comparison:
         for mine, (_, _, value) in zip(ours, theirs, strict=True):
             self._compare(stop, mine, as_numbers(mine.raw), value, mine.raw)
 
-    def _compare(self, stop: Any, variable: Variable, mine: Any, value: Any, raw: Value) -> None:
+    def _compare(self, stop: Any, variable: Variable, mine: Any, value: Any, raw: Any) -> None:
         if mine == value:
             return
         if isinstance(mine, list) and isinstance(value, list) and len(mine) == len(value):
@@ -117,7 +116,7 @@ class Comparison:
         else:
             self._differ(stop, variable.name, mine, value)
 
-    def _cause(self, stop: Any, variable: Variable, mine: Any, value: Any, raw: Value) -> str | None:
+    def _cause(self, stop: Any, variable: Variable, mine: Any, value: Any, raw: Any) -> str | None:
         if value == "<error Invalid floating value found in program.>":
             return "x87 bits before the variable was set, not a number"
         missing = variable.missing or raw.missing()
@@ -154,7 +153,7 @@ class Comparison:
 
 
 def names_in_blocks_without_code(path: Any) -> set[str]:
-    """Return (by pyelftools) the names declared in lexical blocks of abstract instances."""
+    """Return (by pyelftools) the names declared in lexical blocks without addresses."""
     names: set[str] = set()
 
     def walk(die: Any, inside: bool) -> None:

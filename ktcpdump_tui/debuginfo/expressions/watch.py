@@ -1,0 +1,141 @@
+"""Expressions as users see them: compiled once, evaluated at every event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ktcpdump_tui.debuginfo.expressions.environment import EventEnvironment, NotInScopeError, TypesEnvironment
+from ktcpdump_tui.debuginfo.expressions.evaluate import Evaluation
+from ktcpdump_tui.debuginfo.expressions.parser import parse
+from ktcpdump_tui.debuginfo.expressions.problems import ExpressionError, ProblemError
+from ktcpdump_tui.debuginfo.variables.scope import Variable
+from ktcpdump_tui.debuginfo.variables.types import Kind, TypeTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ktcpdump_tui import model
+    from ktcpdump_tui.debuginfo.expressions import nodes
+    from ktcpdump_tui.debuginfo.variables.scope import EntryRegisters, Symbolise
+    from ktcpdump_tui.debuginfo.variables.table import Scope, VariableTable
+    from ktcpdump_tui.debuginfo.variables.types import Type
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What an expression is at an event.
+
+    ``value`` is a number, text, or None where there is no value; then ``why`` is a clause that says why.
+    ``text`` is for people. ``variable`` has the type, and what is below a structure or pointer; None where
+    the expression means nothing here.
+    """
+
+    text: str
+    value: int | float | str | None
+    why: str | None = None
+    variable: Variable | None = None
+
+    @property
+    def type(self) -> str:
+        """The type as C writes it, empty where there is none."""
+        return self.variable.type if self.variable else ""
+
+    @property
+    def expandable(self) -> bool:
+        """Whether there may be something below."""
+        return self.variable is not None and self.variable.expandable
+
+    def children(self) -> list[Variable]:
+        """Return the fields, the elements, or what the pointer points to."""
+        return self.variable.children() if self.variable else []
+
+
+class Expression:
+    """A parsed expression."""
+
+    def __init__(self, text: str, tree: nodes.Node) -> None:
+        self.text = text
+        self._tree = tree
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+    def evaluate(
+        self,
+        event: model.Event,
+        table: VariableTable | None,
+        entry_registers: EntryRegisters | None = None,
+        symbolise: Symbolise | None = None,
+    ) -> Watched:
+        """Return the expression's value at ``event``; never raises, ``why`` tells what stands in the way.
+
+        ``table`` is the one with the event's function, or any where only ``skb`` and registers matter.
+        """
+        try:
+            value = Evaluation(EventEnvironment(event, table, entry_registers)).value(self._tree)
+        except NotInScopeError as error:
+            return Watched(str(error.missing), None, error.missing.reason)
+        except ProblemError as error:
+            return Watched("<no value>", None, error.sentence)
+        variable = Variable(self.text, "", False, False, value, symbolise)
+        missing = variable.missing
+        return Watched(variable.text, variable.value, missing.reason if missing else None, variable)
+
+    def check(self, tables: Sequence[VariableTable]) -> None:
+        """Raise ExpressionError (a UsageError) where the expression has no meaning anywhere in the tables.
+
+        It may still be out of scope at many events. Without tables only the syntax could be checked.
+        """
+        problem: ProblemError | None = None
+        for table in tables:
+            for variables in _bindings(table):
+                try:
+                    Evaluation(TypesEnvironment(table.types, variables)).value(self._tree)
+                except ProblemError as error:
+                    # The one that got furthest says most: a wrong field rather than an unknown name.
+                    if problem is None or error.at > problem.at:
+                        problem = error
+                else:
+                    return
+        if problem is not None:
+            raise ExpressionError(self.text, problem.at, _sentence(problem.sentence))
+
+
+def compile_expression(text: str, types: TypeTable | None = None) -> Expression:
+    """Return the expression ``text``, C as in ``((struct iphdr *)skb->data)->ttl > 1``.
+
+    ``types`` tell typedefs from variables where C itself cannot. Raises ExpressionError (a UsageError) with
+    a caret under the place where the syntax is wrong.
+    """
+
+    def is_typedef(name: str) -> bool:
+        return types is not None and types.find(Kind.TYPEDEF, name) is not None
+
+    try:
+        return Expression(text, parse(text, is_typedef))
+    except ProblemError as error:
+        raise ExpressionError(text, error.at, _sentence(error.sentence)) from error
+
+
+def _sentence(sentence: str) -> str:
+    return f"Watch expression: {sentence}."
+
+
+def _bindings(table: VariableTable) -> Iterator[dict[str, Type]]:
+    """Yield what names mean in each scope of a table, inner ones hiding outer ones; each meaning once."""
+    seen: set[tuple[tuple[str, int], ...]] = set()
+
+    def walk(scope: Scope, outer: dict[str, int]) -> Iterator[dict[str, int]]:
+        names = outer | {variable.name: variable.type for variable in reversed(scope.variables)}
+        yield names
+        for inner in scope.scopes:
+            yield from walk(inner, names)
+
+    yield {}
+    for function in table.functions:
+        for names in walk(function.scope, {}):
+            key = tuple(sorted(names.items()))
+            if key not in seen:
+                seen.add(key)
+                yield {name: table.types[number] for name, number in names.items()}
