@@ -63,9 +63,9 @@ X_TO_A: Final = 0x80
 #: Words of scratch memory (BPF_MEMWORDS).
 MEMORY_WORDS: Final = 16
 
-#: Constant offsets from here up do not address the packet but the kernel's knowledge of it
-#: (SKF_LL_OFF, SKF_NET_OFF and SKF_AD_OFF of <linux/filter.h>, as unsigned numbers).
-SPECIAL_OFFSETS: Final = 0xFFE00000
+#: Constant offsets here do not address the packet but the kernel's knowledge of it (SKF_AD_OFF and
+#: SKF_AD_MAX of <linux/filter.h>, as unsigned numbers).
+SPECIAL_OFFSETS: Final = range(0xFFFFF000, 0xFFFFF040)
 
 _WORD: Final = 0xFFFFFFFF
 
@@ -117,7 +117,10 @@ def jumps_backwards(program: Sequence[BpfInsn]) -> bool:
 
 def asks_the_kernel(program: Sequence[BpfInsn]) -> bool:
     """Tell whether the program reads what is not in the packet (``inbound``, ``outbound``, ``ifindex``)."""
-    return any(is_packet_load(insn) and insn.k >= SPECIAL_OFFSETS for insn in program)
+    return any(
+        instruction_class(insn) == LD and insn.code & 0xE0 == ABS and insn.k in SPECIAL_OFFSETS
+        for insn in program
+    )
 
 
 def tests_vlan_tag(program: Sequence[BpfInsn]) -> bool:

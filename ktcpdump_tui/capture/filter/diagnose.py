@@ -40,6 +40,8 @@ _CONTINUATIONS: Final = (
     " tcp[0] == 1",
 )
 _MAX_WORDS: Final = 64
+#: How much of the expression is shown, around the mistake.
+_MAX_COLUMNS: Final = 100
 
 
 def usage_error(
@@ -50,9 +52,10 @@ def usage_error(
     ``words`` are what to point at; without them the place is worked out from libpcap's message.
     """
     place = _find_word(expression, words) if words else find_place(expression, message)
-    lines = [f"Filter expression: {message}.", f"  {_printable(expression)}"]
+    start = max((place or 0) - _MAX_COLUMNS // 2, 0) if len(expression) > _MAX_COLUMNS else 0
+    lines = [f"Filter expression: {message}.", f"  {_printable(expression[start : start + _MAX_COLUMNS])}"]
     if place is not None:
-        lines.append(f"  {' ' * place}^")
+        lines.append(f"  {' ' * (place - start)}^")
     return UsageError("\n".join(lines), remedy or "The language is described in pcap-filter(7).")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
+import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -135,7 +136,7 @@ def _compiled(expression: str, link: int) -> Iterator[Program]:
     try:
         with _compiling:
             status = pcap.pcap_compile(
-                handle, ctypes.byref(program), expression.encode(), 1, _NETMASK_UNKNOWN
+                handle, ctypes.byref(program), os.fsencode(expression), 1, _NETMASK_UNKNOWN
             )
         if status != 0:
             raise PcapError(pcap.pcap_geterr(handle).decode(errors="replace"))

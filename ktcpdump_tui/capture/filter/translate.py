@@ -48,7 +48,7 @@ KTD_INLINE ktd_u32 ktd_raw32(const ktd_u8 *p) { return *(const ktd_u32 *)p; }
 KTD_INLINE ktd_u32 ktd_load1(const ktd_u8 *p) { return *p; }
 KTD_INLINE ktd_u32 ktd_load2(const ktd_u8 *p) { return KTD_BE16(ktd_raw16(p)); }
 KTD_INLINE ktd_u32 ktd_load4(const ktd_u8 *p) { return KTD_BE32(ktd_raw32(p)); }
-/* The empty asm keeps the compiler from dropping a mask that it knows to be needless: the verifier does not. */
+/* The empty asm keeps the compiler from dropping a mask that it, not the verifier, knows to be needless. */
 KTD_INLINE ktd_u64 ktd_bounded(ktd_u64 offset, ktd_u64 mask)
 {
 	__asm__ volatile("" : "+r"(offset));
@@ -101,7 +101,8 @@ def to_c(program: Sequence[BpfInsn], name: str, snaplen: int) -> str:
             "{",
             f"\tktd_u32 {', '.join(variables)};",
             "\tktd_u64 o = 0;",
-            "\t(void)pkt; (void)caplen; (void)wirelen; (void)a; (void)x; (void)o;",
+            "\t(void)pkt; (void)caplen; (void)wirelen; (void)o;",
+            "\t" + " ".join(f"(void){variable.split()[0]};" for variable in variables),
             *body,
             "}",
             "",

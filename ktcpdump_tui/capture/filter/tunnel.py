@@ -2,8 +2,8 @@
 
 Known are VXLAN (RFC 7348, and Linux's older port 8472), Geneve (RFC 8926), GRE with a key, checksum or
 sequence number (RFC 2784, 2890) carrying Ethernet or IP, IP in IP and 6in4 (RFC 2003, 2473, 4213), each over
-IPv4 or IPv6, after VLAN tags and IPv6 extension headers. One level is unpacked: the inner packet of a tunnel in
-a tunnel is that of the outer tunnel.
+IPv4 or IPv6, after VLAN tags and IPv6 extension headers. One level is unpacked: of a tunnel in a tunnel the
+inner packet is that of the outer one.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def tunnel_c(name: str, inner: str, mask: int) -> str:
     """Return the C function ``int name(pkt, caplen, wirelen, ethernet)``.
 
     It finds the packet inside the tunnel and returns what ``{inner}_ether`` or ``{inner}_raw`` says of it;
-    0 for a packet that is in no tunnel. ``ethernet`` tells what the outer packet begins with. ``mask`` is that
-    of the buffer, which must be twice as long as for the filter alone: the inner filter's offsets count
-    from the inner packet's start.
+    0 for a packet that is in no tunnel. ``ethernet`` tells what the outer packet begins with. ``mask`` is
+    that of the buffer, which must be twice as long as for the filter alone: the inner filter's offsets
+    count from the inner packet's start.
     """
     return _SOURCE.substitute(
         name=name, inner=inner, mask=mask, tags=_TAG * _TAGS, extensions=_EXTENSION * _EXTENSIONS
