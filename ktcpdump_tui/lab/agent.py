@@ -104,8 +104,15 @@ class Agent:
         """Queue a control message."""
         self.outgoing += pack(*fields)
 
+    def serve(self) -> None:
+        """Serve until the host has closed the ports: it has ended, so the machine goes too."""
+        try:
+            self.loop()
+        except BrokenPipeError:  # an output port, before the control port said so
+            return
+
     def loop(self) -> None:
-        """Serve until the host closes the control port: it has ended, so the machine goes too."""
+        """Serve until the host has closed the control port."""
         self.send("ready")
         while True:
             poll = select.poll()
@@ -232,7 +239,7 @@ def open_ports(expected: int) -> dict[str, int]:
 def main() -> None:
     """Serve, then take the machine down at once: nothing of it is to be kept."""
     try:
-        Agent(open_ports(int(sys.argv[1]))).loop()
+        Agent(open_ports(int(sys.argv[1]))).serve()
     finally:
         sys.stdout.flush()
         if os.getpid() == 1:

@@ -85,48 +85,6 @@ class Children:
                 child.kill()
 
 
-def query(*arguments: str) -> str:
-    """Return what apt-cache prints; it exits with 100 where it knows nothing, which is an answer too."""
-    done = subprocess.run([*PREFIX, "apt-cache", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout
-
-
-def names(prefix: str) -> list[str]:
-    """Return the names of all packages that apt can install and that begin with ``prefix``."""
-    return query("pkgnames", prefix).split()
-
-
-def show(specifications: Iterable[str]) -> dict[str, Package]:
-    """Return the packages for each ``NAME`` (candidate version) or ``NAME=VERSION``, by name.
-
-    Those that apt cannot fetch are absent.
-    """
-    found: dict[str, Package] = {}
-    for stanza in query("show", "--no-all-versions", *specifications).split("\n\n"):
-        fields: dict[str, str] = {}
-        for line in stanza.splitlines():
-            key, separator, value = line.partition(":")
-            if separator and not line.startswith(" "):
-                fields[key] = value.strip()
-        # A package installed by hand and gone from the lists has no hash: it cannot be fetched.
-        if "SHA256" in fields and fields["Package"] not in found:
-            found[fields["Package"]] = Package(
-                fields["Package"],
-                fields["Version"],
-                fields["Architecture"],
-                int(fields["Size"]),
-                int(fields.get("Installed-Size", "0")) * 1024,
-                fields["SHA256"],
-                tuple(item.split()[0] for item in fields.get("Depends", "").split(",") if item.strip()),
-            )
-    return found
-
-
-def candidate(name: str) -> Package | None:
-    """Return the version of ``name`` that apt would install, or None."""
-    return show([name]).get(name)
-
-
 def is_intact(package: Package, file: Path) -> bool:
     """Whether ``file`` is there and has the hash that apt's signed lists give."""
     try:
@@ -138,43 +96,91 @@ def is_intact(package: Package, file: Path) -> bool:
         return False
 
 
-def download(package: Package, folder: Path, children: Children, on_percent: Callable[[float], None]) -> Path:
-    """Fetch ``package`` into ``folder`` unless it is there intact, and return the file.
+class Apt:
+    """apt with this machine's package sources, or with others (``options``: see apt.conf(5))."""
 
-    ``on_percent`` hears how far it is. UserError if apt cannot fetch it.
-    """
-    file = folder / package.file_name
-    if is_intact(package, file):
-        on_percent(100.0)
+    def __init__(self, children: Children, options: Iterable[str] = ()) -> None:
+        self.children = children
+        self._options = [word for option in options for word in ("-o", option)]
+
+    def _query(self, *arguments: str) -> str:
+        """Return what apt-cache prints; it exits with 100 where it knows nothing, which is an answer too."""
+        command = [*PREFIX, "apt-cache", *self._options, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of all packages that apt can install and that begin with ``prefix``."""
+        return self._query("pkgnames", prefix).split()
+
+    def show(self, specifications: Iterable[str]) -> dict[str, Package]:
+        """Return the packages for each ``NAME`` (candidate version) or ``NAME=VERSION``, by name.
+
+        Those that apt cannot fetch are absent.
+        """
+        found: dict[str, Package] = {}
+        for stanza in self._query("show", "--no-all-versions", *specifications).split("\n\n"):
+            fields: dict[str, str] = {}
+            for line in stanza.splitlines():
+                key, separator, value = line.partition(":")
+                if separator and not line.startswith(" "):
+                    fields[key] = value.strip()
+            # A package installed by hand and gone from the lists has no hash: it cannot be fetched.
+            if "SHA256" in fields and fields["Package"] not in found:
+                found[fields["Package"]] = Package(
+                    fields["Package"],
+                    fields["Version"],
+                    fields["Architecture"],
+                    int(fields["Size"]),
+                    int(fields.get("Installed-Size", "0")) * 1024,
+                    fields["SHA256"],
+                    tuple(item.split()[0] for item in fields.get("Depends", "").split(",") if item.strip()),
+                )
+        return found
+
+    def download(self, package: Package, folder: Path, on_percent: Callable[[float], None]) -> Path:
+        """Fetch ``package`` into ``folder`` unless it is there intact, and return the file.
+
+        ``on_percent`` hears how far it is. UserError if apt cannot fetch it.
+        """
+        file = folder / package.file_name
+        if is_intact(package, file):
+            on_percent(100.0)
+            return file
+        file.unlink(missing_ok=True)
+
+        def read_status(line: str) -> None:
+            # "dlstatus:1:14.3219:Retrieving file 1 of 1" (apt's README.progress-reporting)
+            if line.startswith("dlstatus:"):
+                on_percent(float(line.split(":")[2]))
+
+        command = ["apt-get", *self._options, "-qq", "-o", "APT::Status-Fd=1", "download"]
+        command.append(f"{package.name}={package.version}")
+        status, errors = self.children.run(command, folder, read_status)
+        if status or not is_intact(package, file):
+            detail = first_error(errors) or f"apt-get exited with {status}"
+            message = f"apt could not download {package.name} {package.version}: {detail.rstrip(' .')}."
+            raise UserError(message, update_command())
         return file
-    file.unlink(missing_ok=True)
 
-    def read_status(line: str) -> None:
-        # "dlstatus:1:14.3219:Retrieving file 1 of 1" (apt's README.progress-reporting)
-        if line.startswith("dlstatus:"):
-            on_percent(float(line.split(":")[2]))
+    def update(self, folder: Path) -> None:
+        """Renew the lists. UserError with apt's reason if that fails."""
+        status, errors = self.children.run(["apt-get", *self._options, "-qq", "update"], folder)
+        if status:
+            detail = first_error(errors) or f"it exited with {status}"
+            raise UserError(f"apt-get update failed: {detail.rstrip(' .')}.", update_command())
 
-    command = ["apt-get", "-qq", "-o", "APT::Status-Fd=1", "download", f"{package.name}={package.version}"]
-    status, errors = children.run(command, folder, read_status)
-    if status or not is_intact(package, file):
-        reasons = [line for line in errors.splitlines() if line.startswith("E:")] or errors.splitlines()
-        detail = reasons[0].removeprefix("E: ") if reasons else f"apt-get exited with {status}"
-        message = f"apt could not download {package.name} {package.version}: {detail.rstrip(' .')}."
-        raise UserError(message, update_command())
-    return file
+
+def first_error(errors: str) -> str:
+    """Return the first error of what apt said on stderr, else its first line."""
+    lines = errors.splitlines()
+    return next((line for line in lines if line.startswith("E:")), lines[0] if lines else "").removeprefix(
+        "E: "
+    )
 
 
 def update_command() -> str:
     """Return the command that renews apt's lists."""
     return "apt-get update" if os.geteuid() == 0 else "sudo apt-get update"
-
-
-def update(children: Children, cwd: Path) -> None:
-    """Renew apt's lists (as root). UserError with apt's reason if that fails."""
-    status, errors = children.run(["apt-get", "-qq", "update"], cwd)
-    if status:
-        detail = next(iter(errors.splitlines()), f"exit status {status}").removeprefix("E: ")
-        raise UserError(f"apt-get update failed: {detail}", "apt-get update")
 
 
 def unpack(file: Path, target: Path, children: Children) -> None:

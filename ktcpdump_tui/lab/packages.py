@@ -11,9 +11,6 @@ Once a version is here it is used as it is: a later start asks neither apt nor t
 from __future__ import annotations
 
 import fcntl
-import os
-import platform
-import re
 import shutil
 import subprocess
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -21,7 +18,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lab import apt, stock
+from ktcpdump_tui.lab import apt, releases, stock
 from ktcpdump_tui.lab.requirements import find_depmod
 
 if TYPE_CHECKING:
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ktcpdump_tui.lab.progress import Progress
+    from ktcpdump_tui.lab.releases import Release
     from ktcpdump_tui.lab.stock import StockKernel
 
 #: How many packages are downloaded or unpacked at once: unpacking one (xz) keeps one core busy.
@@ -64,11 +62,11 @@ def fetch(
             return kernel  # another program fetched it meanwhile
         children = apt.Children()
         try:
-            release, wanted_packages = find_release(wanted, children, folder)
-            if stock.is_complete(folder / release):
-                return stock.StockKernel(release, folder / release / "root")
-            check_space(folder, wanted_packages)
-            return unpack_release(folder, release, wanted_packages, children, progress)
+            found = releases.find(wanted, children, folder, progress)
+            if stock.is_complete(folder / found.name):
+                return stock.StockKernel(found.name, folder / found.name / "root")
+            check_space(folder, found.packages)
+            return unpack_release(folder, found, progress)
         except BaseException:
             children.stop()
             raise
@@ -87,70 +85,6 @@ def locked(path: Path, progress: Progress | None) -> Iterator[None]:
         yield
 
 
-def find_release(version: str, children: apt.Children, folder: Path) -> tuple[str, list[apt.Package]]:
-    """Return the newest release of ``version`` of which apt has every part, and those packages."""
-    releases = known_releases()
-    if not releases and os.geteuid() == 0:
-        apt.update(children, folder)
-        releases = known_releases()
-    system = platform.freedesktop_os_release().get("PRETTY_NAME", "this system")
-    if not releases:
-        if not apt.names("bash"):
-            raise UserError("apt's package lists are empty.", apt.update_command())
-        raise UserError(
-            f"The package sources of {system} have no Debian cloud kernel, which the lab boots.",
-            "Use --lab on Debian 12 or 13 (amd64).",
-        )
-    matching = [release for release in releases if stock.StockKernel(release, folder).version == version]
-    for release in matching:
-        found = release_packages(release, version)
-        if found:
-            return release, found
-    versions = sorted(
-        {stock.StockKernel(release, folder).version for release in releases}, key=stock.natural_key
-    )
-    if matching:
-        raise UserError(
-            f"apt has kernel {matching[0]} but not its debug symbols, headers or source of the same version.",
-            apt.update_command(),
-        )
-    raise UserError(
-        f"The package sources of {system} have no kernel {version}.",
-        f"Take one that they have: {', '.join(f'--lab={item}' for item in versions)}.",
-    )
-
-
-def known_releases() -> list[str]:
-    """Return the releases of the cloud kernels that apt knows, newest first."""
-    pattern = re.compile(r"linux-image-(\d+\.\d+\..*cloud-amd64)")
-    matches = (pattern.fullmatch(name) for name in apt.names("linux-image-"))
-    return sorted((match[1] for match in matches if match), key=stock.natural_key, reverse=True)
-
-
-def release_packages(release: str, version: str) -> list[apt.Package] | None:
-    """Return image, symbols, headers (with what they link to) and source of ``release``.
-
-    All are of one version, or lines and symbols would not be those of the image; None if one is missing.
-    """
-    image_name = f"linux-image-{release}"
-    image = apt.candidate(image_name)
-    if image is None:
-        return None
-    exact = image.version
-    asked = [f"{image_name}-dbg", f"linux-headers-{release}", f"linux-source-{version}"]
-    found = apt.show(f"{name}={exact}" for name in asked)
-    if len(found) < len(asked):
-        return None
-    links = [
-        name for name in found[asked[1]].depends if re.fullmatch(r"linux-(headers-.*-common|kbuild-.*)", name)
-    ]
-    linked = apt.show(links)
-    if len(linked) < len(links):
-        return None
-    packages = [image, *found.values(), *linked.values()]
-    return sorted(packages, key=lambda package: package.installed_size, reverse=True)
-
-
 def check_space(folder: Path, packages: list[apt.Package]) -> None:
     """Raise UserError unless the disk of ``folder`` has room for ``packages`` and their files."""
     needed = sum(package.installed_size for package in packages) * SPACE_FACTOR
@@ -164,39 +98,39 @@ def check_space(folder: Path, packages: list[apt.Package]) -> None:
         )
 
 
-def unpack_release(
-    folder: Path, release: str, packages: list[apt.Package], children: apt.Children, progress: Progress | None
-) -> StockKernel:
-    """Download and unpack ``packages``, several at a time, and put the result in place."""
-    target = folder / release
+def unpack_release(folder: Path, release: Release, progress: Progress | None) -> StockKernel:
+    """Download and unpack the packages of ``release``, several at a time, and put the result in place."""
+    target = folder / release.name
     partial = target / "root.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     if progress:
-        size = sum(package.size for package in packages)
-        progress.say(f"fetching Debian's kernel {release} with symbols and source ({size / 1e6:.0f} MB)")
+        size = sum(package.size for package in release.packages)
+        progress.say(f"fetching Debian's kernel {release.name} with symbols and source ({size / 1e6:.0f} MB)")
     with progress.bars() if progress else nullcontext(lambda *_: None) as put:
 
         def bring(package: apt.Package) -> None:
-            doing = f"{package.size / 1e6:.0f} MB"
-            put(package.name, 0.0, doing)
-            file = apt.download(
-                package, folder / "debs", children, lambda percent: put(package.name, percent, doing)
-            )
+            def loaded(percent: float) -> None:
+                put(package.name, percent, f"{package.size / 1e6:.0f} MB")
+
+            loaded(0.0)
+            file = release.source.download(package, folder / "debs", loaded)
+
             put(package.name, None, "unpacking")
-            apt.unpack(file, partial, children)
+            apt.unpack(file, partial, release.source.children)
             put(package.name, 100.0, "ready")
 
-        in_parallel(bring, packages, children)
-    finish_tree(partial, release)
+        in_parallel(bring, release.packages, release.source.children)
+    finish_tree(partial, release.name)
     root = target / "root"
     if root.exists():  # left by a fetch that did not end
         shutil.rmtree(root)
     partial.rename(root)
-    stock.write_manifest(target, release, {package.name: package.version for package in packages})
-    for package in packages:
+    versions = {package.name: package.version for package in release.packages}
+    stock.write_manifest(target, release.name, versions)
+    for package in release.packages:
         (folder / "debs" / package.file_name).unlink(missing_ok=True)
-    return stock.StockKernel(release, root)
+    return stock.StockKernel(release.name, root)
 
 
 def in_parallel(

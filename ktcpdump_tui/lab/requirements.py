@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lab import apt
+from ktcpdump_tui.lab.apt import Apt, Children
 from ktcpdump_tui.lab.machine import QEMU, Tools, find_busybox, find_tools, find_virtiofsd, is_c_daemon
 
 BCC = Path("/usr/lib/python3/dist-packages/bcc")
@@ -21,7 +21,8 @@ def missing_packages() -> list[str]:
     daemon = find_virtiofsd()
     if daemon is None:
         # Debian 13 has it as a package of its own, Debian 12 beside QEMU.
-        missing.append("virtiofsd" if apt.candidate("virtiofsd") else "qemu-system-common")
+        known = Apt(Children()).show(["virtiofsd"])
+        missing.append("virtiofsd" if known else "qemu-system-common")
     if find_busybox() is None:
         missing.append("busybox-static")
     if not BCC.is_dir():

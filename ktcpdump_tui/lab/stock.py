@@ -28,6 +28,11 @@ def natural_key(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text))
 
 
+def version_of(release: str) -> str:
+    """Return major and minor version of a release: ``6.12`` of ``6.12.117+deb12-cloud-amd64``."""
+    return ".".join(release.split(".")[:2])
+
+
 @dataclass(frozen=True, slots=True)
 class StockKernel:
     """One release (``uname -r``) unpacked under ``root``, laid out as on a Debian machine."""
@@ -38,7 +43,7 @@ class StockKernel:
     @property
     def version(self) -> str:
         """Major and minor version, ``6.12``."""
-        return ".".join(self.release.split(".")[:2]).split("-")[0]
+        return version_of(self.release)
 
     @property
     def image(self) -> Path:

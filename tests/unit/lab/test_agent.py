@@ -25,7 +25,7 @@ PROGRAM = """
 import sys
 from ktcpdump_tui.lab.agent import Agent
 names, numbers = sys.argv[1].split(","), map(int, sys.argv[2].split(","))
-Agent(dict(zip(names, numbers))).loop()
+Agent(dict(zip(names, numbers))).serve()
 """
 
 

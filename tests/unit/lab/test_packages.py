@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lab import packages, stock
+from ktcpdump_tui.lab import packages, releases, stock
 
 RELEASE = "6.12.9+deb12-cloud-amd64"
 
@@ -116,6 +118,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     made = Repository(tmp_path / "apt")
     monkeypatch.setenv("APT_CONFIG", str(made.configuration))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # The system under test is one whose own sources are all there is, whatever this machine is.
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    monkeypatch.setattr(releases, "DEBIAN_CODENAME", codename)
     return made
 
 
@@ -178,11 +183,35 @@ def test_what_is_not_available_is_said_with_what_is(repository: Repository) -> N
     assert caught.value.status == 2
 
 
-def test_without_cloud_kernels_the_reason_is_the_system(repository: Repository) -> None:
-    repository.add("bash", "5-1", {"bin/bash": ""})
+def test_another_system_asks_debian_12(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.add("linux-image-6.11.0-generic", "6.11", {"boot/x": ""})  # as on Ubuntu
     repository.update()
-    with pytest.raises(UserError, match="have no Debian cloud kernel"):
+    debian = Repository(tmp_path / "debian")
+    debian.add_kernel(RELEASE, "6.12.9-1")
+    monkeypatch.setattr(releases, "DEBIAN_CODENAME", "another")
+    monkeypatch.setattr(releases, "DEBIAN_SOURCES", debian.sources.read_text())
+    monkeypatch.setattr(releases, "KEYRING", tmp_path / "no-keyring.gpg")
+    with pytest.raises(
+        UserError, match=r"(?s)have no Debian kernel 6\.12 .*apt-get install debian-archive-keyring"
+    ):
         packages.fetch("6.12")
+    (tmp_path / "no-keyring.gpg").touch()
+    kernel = packages.fetch("6.12")
+    assert kernel.vmlinux.read_text() == "symbols"
+    assert not list(repository.lists.glob("*debian*"))  # the system's lists are as they were
+    with pytest.raises(UserError, match=r"have no kernel 6\.1\.\n.*--lab=6\.12\."):
+        packages.fetch("6.1")
+
+
+def test_a_machine_that_has_never_updated_its_lists(repository: Repository) -> None:
+    repository.add_kernel(RELEASE, "6.12.9-1")
+    if os.geteuid() == 0:
+        assert packages.fetch("6.12").release == RELEASE
+    else:
+        with pytest.raises(UserError, match=r"(?s)no cloud kernels.*sudo apt-get update"):
+            packages.fetch("6.12")
 
 
 def test_a_missing_part_is_said(repository: Repository) -> None:
