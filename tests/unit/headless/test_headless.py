@@ -28,8 +28,8 @@ DROP = DATA / "udp-drop-6.12.ktrace"
 #: CLI.md, in its order.
 KEYS = re.findall(
     r"\w+",
-    "no ts cpu pid comm skb len dev netns pc symbol offset module file line column inlined_by call lost_before "
-    "found_by regs packet",
+    "no ts cpu pid comm skb len dev netns pc symbol offset module file line column inlined_by call "
+    "lost_before found_by regs packet",
 )
 
 
