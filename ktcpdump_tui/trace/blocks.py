@@ -19,7 +19,7 @@ from ktcpdump_tui.trace.tally import Tally
 from ktcpdump_tui.trace.writer import STATE_IDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from ktcpdump_tui.trace.codec import Array
@@ -156,13 +156,27 @@ class EventBlocks:
             raise IndexError(f"event {no} is not in the trace ({self.first_no} to {self.last_no})")
         return bisect.bisect_right(self._first_nos, no) - 1
 
-    def positions(self, index: PairIndex, key: int, kind: Callable[[Tally], Array]) -> list[int]:
-        """Return the ascending positions in ``blocks`` of those with ``key``, indexed or not yet."""
-        found = [int(block) - self._base for block in index.blocks(key) if block >= self._base]
-        for position in range(self._indexed, len(self.blocks)):
-            if key in kind(self.blocks[position].tally):
-                found.append(position)
-        return found
+    def with_packet(self, packet: int) -> Array:
+        """Return the ascending positions in ``blocks`` of those with events of ``packet``."""
+        late = [
+            at for at in range(self._indexed, len(self.blocks)) if packet in self.blocks[at].tally.packets
+        ]
+        return self._positions(self.by_packet.blocks(packet), late)
+
+    def with_insns(self, insns: Iterable[int]) -> Array:
+        """Return the ascending positions in ``blocks`` of those where any of ``insns`` was executed."""
+        wanted = sorted(set(insns))
+        late = [
+            at
+            for at in range(self._indexed, len(self.blocks))
+            if np.isin(wanted, self.blocks[at].tally.insns, assume_unique=True).any()
+        ]
+        found = [self.by_insn.blocks(insn) for insn in wanted]
+        return self._positions(np.unique(np.concatenate(found)) if found else np.empty(0, "<u4"), late)
+
+    def _positions(self, ids: Array, late: list[int]) -> Array:
+        kept = ids[ids >= self._base].astype("<i8") - self._base
+        return np.concatenate((kept, np.array(late, "<i8")))
 
     def heads(self, position: int) -> Array:
         """Return the heads (``codec.HEAD``) of the block at ``position``."""

@@ -136,5 +136,5 @@ def make_single_file(path: Path) -> bool:
     return bool(mode == "delete")
 
 
-def _companions(path: Path) -> tuple[Path, Path, Path]:
-    return tuple(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))  # type: ignore[return-value]
+def _companions(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]

@@ -148,6 +148,54 @@ class Trace:
         parts = [self._events.heads(position)[low:high] for position, low, high in self._slices(first, last)]
         return np.concatenate(parts) if parts else np.empty(0, codec.HEAD)
 
+    def chunks(
+        self,
+        no: int,
+        reverse: bool = False,
+        packet: int | None = None,
+        cpu: int | None = None,
+        insns: Sequence[int] | None = None,
+    ) -> Iterator[tuple[Array, Array]]:
+        """Go through the events after ``no`` (before it with ``reverse``), a block at a time, nearest first.
+
+        Yields (numbers, heads), both ascending and never empty, of the events that are of ``packet``, on
+        ``cpu`` and of one of the instructions ``insns``, where these are given. Blocks without them are not
+        unpacked.
+        """
+        positions: Array | None = None if packet is None else self._events.with_packet(packet)
+        if insns is not None:
+            with_insns = self._events.with_insns(insns)
+            positions = with_insns if positions is None else np.intersect1d(positions, with_insns)
+        blocks = self._events.blocks
+        if reverse:
+            last = min(no - 1, len(self))
+            start = self._events.position(last) if last >= self.first_no else -1
+            order = (
+                range(start, -1, -1) if positions is None else positions[positions <= start][::-1].tolist()
+            )
+        else:
+            first = max(no + 1, self.first_no)
+            start = self._events.position(first) if first <= len(self) else len(blocks)
+            order = range(start, len(blocks)) if positions is None else positions[positions >= start].tolist()
+        for position in order:
+            heads = self._events.heads(position)
+            first_no = blocks[position].first_no
+            wanted = np.ones(len(heads), "?")
+            if packet is not None:
+                wanted &= heads["packet"] == packet
+            if cpu is not None:
+                wanted &= heads["cpu"] == cpu
+            if insns is not None:
+                wanted &= np.isin(heads["insn"], insns)
+            edge = min(max(no - first_no, 0), len(heads))
+            if reverse:
+                wanted[edge:] = False
+            elif no >= first_no:
+                wanted[: edge + 1] = False
+            at = np.flatnonzero(wanted)
+            if len(at):
+                yield at + first_no, heads[at]
+
     def state(self, number: int) -> PacketState | None:
         """Return the packet state a row names in ``state``; None where it was lost."""
         return self._notes.state(number) if number else None
