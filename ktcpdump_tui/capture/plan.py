@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+import capstone
+
 from ktcpdump_tui.capture.resolve import Target, is_fragment
 from ktcpdump_tui.capture.spec import Want
 from ktcpdump_tui.debuginfo.disasm import disassemble
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
     #: Frame rules for run-time addresses, None where unknown.
     FrameSource = Callable[[Sequence[int]], Sequence[FrameRule | None]]
 
-#: The longest instruction: what has to be read to decode an entry after ``endbr64``.
-_ENTRY_BYTES: Final = 4 + 15
+#: What has to be read to decode an entry: ``endbr64``, the tracer's nop, the longest instruction.
+_ENTRY_BYTES: Final = 4 + 5 + 15
 
 #: Bytes of code per instruction, roughly, where a count is refused before anything is decoded.
 _BYTES_PER_INSTRUCTION: Final = 4.3
+
+_LENGTHS: Final = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
 
 _PADDING: Final = "padding"
 _TRAP: Final = "the kernel allows no probe on a trap"
@@ -130,9 +134,18 @@ class Planner:
         self._reserved = reserved
         self._frames = frames
         self._arguments = arguments
+        self._behind_tracer = False
 
-    def plan(self, targets: Iterable[Target], max_probes: int | None = None) -> Plan:
-        """Decode and mark what is asked. Raises UsageError for a bad offset or more than ``max_probes``."""
+    def plan(
+        self, targets: Iterable[Target], max_probes: int | None = None, behind_tracer: bool = False
+    ) -> Plan:
+        """Decode and mark what is asked. Raises UsageError for a bad offset or more than ``max_probes``.
+
+        ``behind_tracer`` takes the instruction after the function tracer's nop for the entry of functions of
+        which only the entry is asked: a kprobe on that nop is slow to arm and to disarm (the tracer goes
+        through all its sites each time), which matters for hundreds of them.
+        """
+        self._behind_tracer = behind_tracer
         pieces = self._pieces(list(targets))
         if max_probes is not None:
             _refuse_early(pieces, max_probes)
@@ -227,6 +240,9 @@ class Planner:
             return []
         skip = entry_offset(head)
         site = head[skip:]
+        if self._behind_tracer and site.startswith(NOP5):
+            skip += len(NOP5)
+            site = head[skip:]
         if site.startswith(NOP5):  # by far the most: no need to decode
             found = [
                 Instruction(
@@ -242,7 +258,9 @@ class Planner:
         else:
             found = [
                 replace(one, symbol=symbol.name, offset=skip, module=symbol.module)
-                for one in disassemble(site, symbol.address + skip, self._kallsyms.symbolise)[:1]
+                for one in disassemble(
+                    first_instruction(site), symbol.address + skip, self._kallsyms.symbolise
+                )
             ]
         return [self._mark(one, asked=True) for one in found]
 
@@ -327,6 +345,11 @@ class Planner:
             known=arguments is not None,
             instructions=tuple(one.index for one in code),
         )
+
+
+def first_instruction(code: bytes) -> bytes:
+    """Return the bytes of the instruction that ``code`` begins with; one byte where it is none."""
+    return code[: next((size for _, size, _, _ in _LENGTHS.disasm_lite(code, 0, 1)), 1)]
 
 
 def leaves(one: Instruction, parts: Sequence[Symbol]) -> bool:

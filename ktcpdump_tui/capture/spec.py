@@ -23,7 +23,7 @@ _LINES: Final = re.compile(rf"(?P<file>{_FILE}):(?P<first>\d+)(?:-(?P<last>\d+))
 #: ``name:*`` is every line of a function, never every function of a module.
 _PLACE: Final = re.compile(
     r"(?:(?P<file>" + _FILE + r"):|(?P<module>[A-Za-z0-9_]+):(?!\*\Z))?"
-    r"(?:(?P<address>0[xX][0-9a-fA-F]+)|(?P<name>[A-Za-z0-9_.*?\[\]!$-]+?))"
+    r"(?:(?P<address>0[xX][0-9a-fA-F]+)|(?P<name>[A-Za-z_.*?\[][A-Za-z0-9_.*?\[\]!$-]*?))"
     r"(?P<want>\+\*|:\*|\+(?P<offset>0[xX][0-9a-fA-F]+|\d+))?"
 )
 _GLOB: Final = re.compile(r"[*?\[]")
@@ -75,9 +75,8 @@ def parse_spec(text: str) -> Spec:
         first = int(lines["first"])
         last = int(lines["last"] or first)
         if not 0 < first <= last:
-            raise UsageError(
-                f"-i {text}: lines count from 1 and upwards", f"try -i {lines['file']}:{last}-{first}"
-            )
+            wrong = "the last line comes before the first" if first else "lines count from 1"
+            raise UsageError(f"-i {text}: {wrong}", "as in -i ip_input.c:460-470")
         return Spec(text, Want.LINES, file=lines["file"], first_line=first, last_line=last)
     place = _PLACE.fullmatch(text)
     if place is None:
@@ -109,6 +108,9 @@ def _split(text: str) -> list[str]:
 def _complaint(text: str) -> str:
     if re.search(r"\s", text):
         return "a SPEC has no blanks; join several with commas"
+    line = re.fullmatch(r"([^:]+):\d+(-\d+)?", text)
+    if line:
+        return f"{line[1]!r} is not the name of a C file"
     offset = re.fullmatch(r"[^+]+\+(.*)", text)
     if offset:
         return f"{offset[1]!r} is no offset (decimal, 0x… or *)"
