@@ -70,6 +70,8 @@ def fetch(
         except BaseException:
             children.stop()
             raise
+        finally:
+            shutil.rmtree(folder / releases.LISTS, ignore_errors=True)
 
 
 @contextmanager

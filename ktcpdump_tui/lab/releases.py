@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ktcpdump_tui.lab.progress import Progress
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+#: Below the cache folder: apt's lists of those sources, 120 MB, removed after use.
+LISTS = "apt"
 #: Debian 12 has both versions that the lab is made for: 6.1 is its kernel, 6.12 is in its security updates.
 DEBIAN_CODENAME = "bookworm"
 DEBIAN_SOURCES = f"""\
@@ -86,7 +88,7 @@ def find(version: str, children: Children, folder: Path, progress: Progress | No
 
 def debian_apt(children: Children, folder: Path) -> Apt:
     """Return an apt that knows DEBIAN_SOURCES only, its lists below ``folder``."""
-    base = folder / "apt"
+    base = folder / LISTS
     (base / "lists/partial").mkdir(parents=True, exist_ok=True)
     (base / "archives/partial").mkdir(parents=True, exist_ok=True)
     (base / "sources.list").write_text(DEBIAN_SOURCES, encoding="ascii")

@@ -201,6 +201,7 @@ def test_another_system_asks_debian_12(
     kernel = packages.fetch("6.12")
     assert kernel.vmlinux.read_text() == "symbols"
     assert not list(repository.lists.glob("*debian*"))  # the system's lists are as they were
+    assert not (stock.cache_folder() / releases.LISTS).exists()
     with pytest.raises(UserError, match=r"have no kernel 6\.1\.\n.*--lab=6\.12\."):
         packages.fetch("6.1")
 
