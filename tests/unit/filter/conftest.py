@@ -9,10 +9,13 @@ import random
 import struct
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Bytes of a packet that both sides see, and how far apart the packets lie in memory.
 SNAPLEN = 512
@@ -22,14 +25,14 @@ PACKETS = 2000
 ETHER_A, ETHER_B = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 HARNESS = """
-typedef int ktd_filter_function(const unsigned char *, unsigned, unsigned);
-extern ktd_filter_function *const ktd_functions[];
+typedef int function(const unsigned char *, unsigned, unsigned);
+static function *const functions[] = { NAMES };
 
 void run(unsigned which, const unsigned char *packets, unsigned stride, unsigned count,
-	 const unsigned *caplen, const unsigned *wirelen, unsigned char *out)
+         const unsigned *caplen, const unsigned *wirelen, unsigned char *out)
 {
-	for (unsigned i = 0; i < count; i++)
-		out[i] = ktd_functions[which](packets + (unsigned long)i * stride, caplen[i], wirelen[i]);
+    for (unsigned i = 0; i < count; i++)
+        out[i] = functions[which](packets + (unsigned long)i * stride, caplen[i], wirelen[i]);
 }
 """
 
@@ -39,15 +42,15 @@ struct insn { unsigned short code; unsigned char jt, jf; unsigned k; };
 struct program { unsigned len; struct insn *insns; };
 struct header { long sec, usec; unsigned caplen, len; };
 typedef int offline(const struct program *, const struct header *, const unsigned char *);
-typedef unsigned interpreter(const struct insn *, const unsigned char *, unsigned, unsigned);
 
-void run_offline(offline *filter, const struct program *program, const unsigned char *packets, unsigned stride,
-		 unsigned count, const unsigned *caplen, const unsigned *wirelen, unsigned char *out)
+void run_offline(offline *filter, const struct program *program, const unsigned char *packets,
+                 unsigned stride, unsigned count, const unsigned *caplen, const unsigned *wirelen,
+                 unsigned char *out)
 {
-	for (unsigned i = 0; i < count; i++) {
-		struct header h = { 0, 0, caplen[i], wirelen[i] };
-		out[i] = filter(program, &h, packets + (unsigned long)i * stride) != 0;
-	}
+    for (unsigned i = 0; i < count; i++) {
+        struct header h = { 0, 0, caplen[i], wirelen[i] };
+        out[i] = filter(program, &h, packets + (unsigned long)i * stride) != 0;
+    }
 }
 """
 
@@ -87,16 +90,7 @@ class Native:
 
     def __init__(self, folder: Path, sources: list[str], names: list[str], optimise: str = "-O1") -> None:
         source = folder / "filters.c"
-        table = "".join(f"\t{name},\n" for name in names)
-        source.write_text(
-            "\n".join(sources)
-            + HARNESS.replace("extern ktd_filter_function *const ktd_functions[];", "")
-            .replace("typedef int", "typedef int", 1)
-            .replace(
-                "\nvoid run(",
-                f"\nstatic ktd_filter_function *const ktd_functions[] = {{\n{table}}};\n\nvoid run(",
-            )
-        )
+        source.write_text("\n".join([*sources, HARNESS.replace("NAMES", ", ".join(names))]))
         library = folder / "filters.so"
         subprocess.run(
             [
@@ -338,14 +332,12 @@ def link_packets(random: random.Random, network: list[bytes]) -> list[bytes]:
                 "aaaa030000000800"):  # fmt: skip
         frames.append(ether(46, bytes.fromhex(llc).ljust(46, b"\0")))
     for isis in (15, 16, 17, 18, 20, 24, 25, 26, 27):  # IS-IS PDU types (ISO 10589 section 9)
-        frames.append(
-            ether(60, bytes.fromhex("fefe03831b010006")[:4] + bytes([27, 1, 0, isis, 1, 0, 0]) + bytes(40))
-        )
+        frames.append(ether(60, bytes.fromhex("fefe0383") + bytes([27, 1, 0, isis, 1, 0, 0]) + bytes(40)))
     return frames
 
 
 def mutate(random: random.Random, seeds: list[bytes], count: int) -> list[tuple[bytes, int]]:
-    """Return ``count`` packets with the length each had on the wire: the seeds, then what chance makes of them."""
+    """Return ``count`` packets with their lengths on the wire: the seeds, then what chance makes of them."""
     result = [(seed[:SNAPLEN], len(seed)) for seed in seeds[:count]]
     for seed in itertools.islice(itertools.cycle(seeds), count - len(result)):
         packet = bytearray(seed)

@@ -126,7 +126,7 @@ def test_a_message_without_a_place_has_no_caret():
 
 
 def test_bytes_beyond_what_is_copied_are_refused_with_the_size_to_ask_for():
-    with pytest.raises(UsageError, match="byte 313 .* first 256") as caught:
+    with pytest.raises(UsageError, match=r"byte 313 .* first 256") as caught:
         compile_filter("icmp or ip[299] = 1", snaplen=256)
     assert "--snaplen 314" in str(caught.value)
     assert compile_filter("ip[299] = 1", snaplen=314).needed_bytes == 314
@@ -161,7 +161,7 @@ def test_a_missing_libpcap_names_the_package(monkeypatch):
     monkeypatch.setattr(libpcap.ctypes.util, "find_library", lambda name: None)
     libpcap.library.cache_clear()
     try:
-        with pytest.raises(UserError, match="apt install libpcap0.8") as caught:
+        with pytest.raises(UserError, match=r"apt install libpcap0\.8") as caught:
             compile_filter("icmp")
         assert caught.value.status == 1
     finally:
