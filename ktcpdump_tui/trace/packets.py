@@ -122,6 +122,13 @@ class PacketTable(Sequence[Packet]):
         row = self._row(number)
         return (row[9], row[10]) if row and row[9] is not None else None
 
+    def nearest(self, column: str, no: int, reverse: bool, dropped: bool = False) -> int | None:
+        """Return the lowest ``column`` (``first_no``, ``last_no``) above ``no``, or the highest below it."""
+        what, side = ("max", "<") if reverse else ("min", ">")
+        only = " AND dropped = 1" if dropped else ""
+        row = self._db.one(f"SELECT {what}({column}) FROM packet WHERE {column} {side} ?{only}", (no,))  # noqa: S608
+        return row[0] if row else None
+
     def _row(self, number: int) -> tuple[Any, ...] | None:
         return self._db.one(f"SELECT {_COLUMNS} FROM packet WHERE id = ?", (number,))  # noqa: S608
 

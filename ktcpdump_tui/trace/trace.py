@@ -212,6 +212,18 @@ class Trace:
         """Return the numbers of a packet's first and last event; None where it has none."""
         return self._packets.span(number)
 
+    def packet_start_after(self, no: int, reverse: bool = False) -> int | None:
+        """Return the first event of the packet that starts next after event ``no`` (``reverse``: before)."""
+        return self._packets.nearest("first_no", no, reverse)
+
+    def drop_after(self, no: int, reverse: bool = False) -> int | None:
+        """Return the last event of the packet dropped next after event ``no`` (``reverse``: before)."""
+        return self._packets.nearest("last_no", no, reverse, dropped=True)
+
+    def blocks(self) -> list[tuple[int, int, int, int]]:
+        """Return (first number, number of events, earliest ts, latest ts) of each stored block, in order."""
+        return [(block.first_no, block.count, block.t_first, block.t_last) for block in self._events.blocks]
+
     def hits(self) -> Array:
         """Return how often each instruction of the plan was executed (u64), removed events included."""
         hits = np.zeros(max(len(self.plan), len(self._removed_hits), len(self._events.final_hits)), "<u8")
