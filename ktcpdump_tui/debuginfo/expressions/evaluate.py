@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.expressions import ctypes, helpers, nodes
 from ktcpdump_tui.debuginfo.expressions.arithmetic import Arithmetic, string_of
@@ -20,6 +20,17 @@ _TAG_KINDS = {"struct": Kind.STRUCT, "union": Kind.UNION, "enum": Kind.ENUM}
 
 #: Names every C programmer expects.
 _CONSTANTS = {"NULL": 0, "true": 1, "false": 0}
+
+
+#: {structure: (where, beginning of the macro's name, beginning of the field's)} (include/net/sock.h,
+#: inet_sock.h, inet_timewait_sock.h, request_sock.h).
+_MACROS: Final = {
+    "sock": ((("__sk_common",), "sk_", "skc_"),),
+    "inet_sock": ((("sk", "__sk_common"), "inet_", "skc_"),),
+    "inet_timewait_sock": ((("__tw_common",), "tw_", "skc_"),),
+    "request_sock": ((("__req_common",), "rsk_", "skc_"),),
+    "inet_request_sock": ((("req", "__req_common"), "ir_", "skc_"),),
+}
 
 
 class Evaluation:
@@ -98,7 +109,8 @@ class Evaluation:
             return self._arithmetic.integer(value) if fits else self._arithmetic.result(value, kind)
         if name in _CONSTANTS:
             return self._arithmetic.integer(_CONSTANTS[name])
-        raise ProblemError(at, f"nothing is called {name} here{nearest(name, self._environment.names())}")
+        names = [*self._environment.names(), *self._types.constant_names()]
+        raise ProblemError(at, f"nothing is called {name} here{nearest(name, names)}")
 
     def _register(self, at: int, name: str) -> Value:
         value = self._environment.register(name)
@@ -135,7 +147,7 @@ class Evaluation:
             raise ProblemError(at, f"a value of type {base.type.spelling()} has no fields")
         if not kind.complete or (not kind.members and not kind.size):
             raise ProblemError(at, f"the fields of {base.type.spelling()} are not known here")
-        found = base.member(name)
+        found = base.member(name) or _aliased(base, name)
         if found is None:
             similar = nearest(name, _field_names(kind))
             raise ProblemError(at, f"{base.type.spelling()} has no field {name}{similar}")
@@ -197,6 +209,18 @@ class Evaluation:
 
     def _call(self, node: nodes.Call) -> Value:
         return helpers.call(node, self, self._environment, self._arithmetic)
+
+
+def _aliased(base: Value, name: str) -> Value | None:
+    """Return a field that the kernel's headers name by a macro: sk->sk_state is sk->__sk_common.skc_state."""
+    for path, prefix, field in _MACROS.get(base.scalar.name, ()):
+        if name.startswith(prefix):
+            found: Value | None = base
+            for part in (*path, field + name.removeprefix(prefix)):
+                found = found.member(part) if found is not None else None
+            if found is not None:
+                return found
+    return None
 
 
 def _field_names(kind: Type, depth: int = 0) -> Iterator[str]:

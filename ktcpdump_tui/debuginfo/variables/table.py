@@ -20,7 +20,7 @@ from ktcpdump_tui.debuginfo.variables.types import Kind, TypeTable
 from ktcpdump_tui.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ktcpdump_tui.debuginfo.variables.operations import Operations
     from ktcpdump_tui.debuginfo.variables.places import Place
@@ -246,6 +246,12 @@ class VariableTable:
             elif low <= offset < high or offset == low == high == 0:
                 return self.expressions[expression or 0]
         return None if default is None else self.expressions[default]
+
+
+def share_types(tables: Sequence[VariableTable]) -> None:
+    """Let each of a trace's tables find in the others the types it lacks (a module's: struct iphdr)."""
+    for table in tables:
+        table.types.share(other.types for other in tables)
 
 
 def _scope_to_json(scope: Scope) -> list[Any]:
