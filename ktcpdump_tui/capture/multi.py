@@ -34,7 +34,7 @@ _EMPTY: Final = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 
 
 def load_program(code: bytes, name: str = "on_entry") -> int:
-    """Load BPF instructions, as bcc's ``BPF.dump_func`` gives them, for ``attach_multi``; return a descriptor.
+    """Load BPF instructions (bcc: ``BPF.dump_func``) for ``attach_multi``; return a descriptor.
 
     The program's context is pt_regs, but what ``ip`` holds differs between kernels (6.12: the address after
     the tracer's call); bpf_get_func_ip(ctx) is the function's address. Raises UserError with the verifier's
@@ -69,10 +69,10 @@ def load_program(code: bytes, name: str = "on_entry") -> int:
 
 
 def attach_multi(program: int, addresses: Sequence[int]) -> int:
-    """Run ``program`` at the entries of the functions at ``addresses`` until the descriptor returned is closed.
+    """Run ``program`` at the entries of functions until the descriptor returned is closed.
 
-    Each must be a function's address or that of its function tracer's nop. Raises OSError: EOPNOTSUPP where
-    the kernel cannot do it, EINVAL where one of the addresses is not traced by the function tracer.
+    Each address is a function's, or that of its function tracer's nop. Raises OSError: EOPNOTSUPP where the
+    kernel cannot do it, EINVAL where the function tracer does not trace one of the functions.
     """
     array = (ctypes.c_uint64 * len(addresses))(*addresses)
     # prog_fd, target_fd, attach_type, flags, kprobe_multi: flags, cnt, syms, addrs, cookies

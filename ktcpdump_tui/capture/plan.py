@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-import capstone
-
+from ktcpdump_tui.capture.code import PADDING, first_instruction, leaves, trailing_padding
 from ktcpdump_tui.capture.resolve import Target, is_fragment
 from ktcpdump_tui.capture.spec import Want
 from ktcpdump_tui.debuginfo.disasm import disassemble
@@ -32,9 +31,6 @@ _ENTRY_BYTES: Final = 4 + 5 + 15
 #: Bytes of code per instruction, roughly, where a count is refused before anything is decoded.
 _BYTES_PER_INSTRUCTION: Final = 4.3
 
-_LENGTHS: Final = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-
-_PADDING: Final = "padding"
 _TRAP: Final = "the kernel allows no probe on a trap"
 _ENDBR: Final = "endbr64: the probe is on the instruction after it"
 _BLACKLISTED: Final = "the kernel allows no probe in this function (kprobe blacklist)"
@@ -268,7 +264,7 @@ class Planner:
         found: list[Instruction] = []
         for symbol in (piece.symbol, *piece.fragments):
             code = self._disassemble(symbol)
-            padding = _trailing_padding(code)
+            padding = trailing_padding(code)
             for number, one in enumerate(code):
                 asked = (
                     symbol.address in piece.whole
@@ -285,7 +281,7 @@ class Planner:
 
     def _mark(self, one: Instruction, asked: bool, padding: bool = False) -> Instruction:
         if padding or one.text == "int3":
-            return replace(one, probe=ProbeState.LEFT_OUT, refusal=_PADDING)
+            return replace(one, probe=ProbeState.LEFT_OUT, refusal=PADDING)
         if one.code in ENDBR:
             return replace(one, probe=ProbeState.LEFT_OUT, refusal=_ENDBR)
         if not asked:
@@ -313,7 +309,7 @@ class Planner:
             one = known.get(address)
             if one is None:
                 raise _inside_instruction(spec, address, code)
-            if one.probe is ProbeState.REFUSED or one.refusal == _PADDING:
+            if one.probe is ProbeState.REFUSED or one.refusal == PADDING:
                 raise UsageError(
                     f"-i {spec}: {one.ksym} ({one.text}) cannot be probed: {one.refusal}",
                     f"see what can be with --list '{piece.symbol.name}+*'",
@@ -345,42 +341,6 @@ class Planner:
             known=arguments is not None,
             instructions=tuple(one.index for one in code),
         )
-
-
-def first_instruction(code: bytes) -> bytes:
-    """Return the bytes of the instruction that ``code`` begins with; one byte where it is none."""
-    return code[: next((size for _, size, _, _ in _LENGTHS.disasm_lite(code, 0, 1)), 1)]
-
-
-def leaves(one: Instruction, parts: Sequence[Symbol]) -> bool:
-    """Tell whether the frame ends with this instruction: a return, or a jump to another function."""
-    if one.refusal == _PADDING:
-        return False
-    if one.flow is Flow.RETURN:
-        return True
-    if one.flow is not Flow.JUMP:
-        return False
-    if one.target is None:
-        return one.call is not None  # an indirect jump that is no switch
-    return not any(one.target in part for part in parts) and ".cold" not in (one.call or "")
-
-
-def _trailing_padding(code: Sequence[Instruction]) -> int:
-    """Return the number of the first instruction of the padding after the function; len(code) without any."""
-    end = len(code)
-    while end > 0 and (code[end - 1].text == "int3" or _is_nop(code[end - 1]) or not any(code[end - 1].code)):
-        end -= 1
-    if end == 0:
-        return len(code)
-    # nops that are run into belong to the function
-    falls = code[end - 1].flow in (Flow.NEXT, Flow.CALL, Flow.BRANCH)
-    while falls and end < len(code) and code[end].text != "int3":
-        end += 1
-    return end
-
-
-def _is_nop(one: Instruction) -> bool:
-    return one.text.split(" ", 1)[0].rstrip("wl") in ("nop", "data16", "cs") or one.code == b"\x66\x90"
 
 
 def _inside_instruction(spec: str, address: int, code: Sequence[Instruction]) -> UsageError:
