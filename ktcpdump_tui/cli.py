@@ -114,6 +114,10 @@ def _check_words(options: Options) -> None:
             from ktcpdump_tui.capture.filter import compile_filter
 
             compile_filter(expression)
+    for watch in options.watches:
+        from ktcpdump_tui.debuginfo.expressions import compile_expression
+
+        compile_expression(watch)
     if options.sources:
         from ktcpdump_tui.debuginfo.source import SourceFinder
 

@@ -33,6 +33,6 @@ def make_outputs(options: Options, trace: Trace) -> Iterator[list[Output]]:
 def _values(options: Options, trace: Trace) -> Values | None:
     if not (options.watches or options.locals):
         return None
-    from ktcpdump_tui.commands.values import EventValues
+    from ktcpdump_tui.headless.values import EventValues
 
-    return EventValues(trace)
+    return EventValues(trace, options.watches)

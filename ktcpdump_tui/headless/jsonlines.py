@@ -54,6 +54,8 @@ class JsonLines:
             "regs": {name: hex(value) for name, value in zip(arch.REGISTERS, event.regs, strict=False)},
             "packet": event.packet.hex() or None,
         }
+        if self._values is not None:
+            self._values.passes(event)
         if self._locals:
             row["locals"] = self._values.locals(event) if self._values else {}
         if self._watches:

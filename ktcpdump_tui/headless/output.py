@@ -25,7 +25,10 @@ class Watched(Protocol):
 
 
 class Values(Protocol):
-    """Variables and watch expressions at an event."""
+    """Variables and watch expressions at events, which are given in order."""
+
+    def passes(self, event: Event) -> None:
+        """Take note of an event before it is asked about."""
 
     def watch(self, event: Event, expression: str) -> Watched:
         """Evaluate a watch expression."""

@@ -54,6 +54,7 @@ class Table:
     def _watched(self, event: Event) -> list[str]:
         if self._values is None:
             return []
+        self._values.passes(event)
         return [self._values.watch(event, watch).text for watch in self._watches]
 
     def _line(self, cells: Sequence[str]) -> str:

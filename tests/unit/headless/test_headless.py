@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from ktcpdump_tui import arch
+from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.headless.jsonlines import JsonLines
 from ktcpdump_tui.headless.output import JsonOutput, TableOutput
 from ktcpdump_tui.headless.runner import Limits, follow
 from ktcpdump_tui.headless.selection import Selection
 from ktcpdump_tui.headless.table import Table
+from ktcpdump_tui.headless.values import EventValues
 from ktcpdump_tui.model import Event, Flow, FoundBy, Instruction, SourceLine, Summary, TraceHeader
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
@@ -183,6 +185,9 @@ class Doubled:
             self.value = value
             self.text = "<not captured>" if value is None else str(value)
 
+    def passes(self, event: Event) -> None:
+        pass
+
     def watch(self, event: Event, expression: str) -> Result:
         return self.Result(None if expression == "none" else event.no * 2)
 
@@ -198,6 +203,34 @@ def test_watches_are_keys_and_columns() -> None:
     head, line = table.head(), table.row(event())
     assert head.index("skb->len > 1500") == line.index(" 2 ") + 1
     assert "<not captured> net/core/dev.c:3927" in line
+
+
+def test_values_of_a_recorded_ping() -> None:
+    """The ping was sent with 200 bytes of data, TTL 17 and TOS 8 (tests/data/record.py)."""
+    watches = ["iph->ttl", "iph->ttl - 1", "skb->len > 100", "((struct iphdr *)skb->data)->tos", "net"]
+    with Trace.open(PING) as trace:
+        values = EventValues(trace, watches)
+        out = io.StringIO()
+        follow(trace, [JsonOutput(JsonLines(watches, True, values), out)], Limits())
+    rows = [json.loads(line) for line in out.getvalue().splitlines()[1:-1]]
+    rows = [row for row in rows if bytes.fromhex(row["packet"])[34] == 8]  # ICMP echo request
+    assert rows
+    ttl = {row["watch"]["iph->ttl"] for row in rows}
+    assert ttl == {None, 17}
+    assert {row["watch"]["iph->ttl - 1"] for row in rows} == {None, 16}
+    assert {row["watch"]["skb->len > 100"] for row in rows} == {1}
+    assert {row["watch"]["((struct iphdr *)skb->data)->tos"] for row in rows} >= {8}
+    assert {row["locals"]["skb"] for row in rows} >= {row["skb"] for row in rows[:10]}
+    assert {row["locals"].get("len") for row in rows} == {None, 20, 228}  # the header, then all of it
+    table = Table(["iph->ttl"], EventValues(Trace.open(PING), ["iph->ttl"]))
+    with Trace.open(PING) as trace:
+        shown = {row.split()[5] for row in printed(trace, table=table)[1:]}
+    assert "17" in shown
+
+
+def test_a_watch_without_meaning_is_refused() -> None:
+    with Trace.open(PING) as trace, pytest.raises(UsageError, match="nosuchfield"):
+        EventValues(trace, ["skb->nosuchfield"])
 
 
 # Limits and selection
