@@ -1,0 +1,305 @@
+"""The program without a screen, against the kernel's own tracer and elfutils' addr2line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ktcpdump_tui.lab.capture import program, program_environment
+from ktcpdump_tui.model import ProbeState
+from ktcpdump_tui.trace.trace import Trace
+from tests.kernel.harness import Captured, capture
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.lab import Lab
+
+SYMBOL = "ip_rcv_core"
+EVENTS = 200
+TRACING = "/sys/kernel/tracing"
+GROUP = "ktdcheck"
+ROOT = Path(__file__).parents[2]
+#: In the guest.
+RECORDED = "/tmp/ping.ktrace"
+PACKETS = "/tmp/ping.pcap"
+
+
+def offsets(vmlinux: Path) -> list[int]:
+    """Offsets of the instructions of SYMBOL, by objdump."""
+    output = subprocess.check_output(["objdump", "-d", f"--disassemble={SYMBOL}", vmlinux], text=True)
+    addresses = [int(match[1], 16) for match in re.finditer(r"^([0-9a-f]{16}):\t", output, re.MULTILINE)]
+    return [address - addresses[0] for address in addresses]
+
+
+def link_time(vmlinux: Path, symbol: str) -> int:
+    line = next(
+        line
+        for line in subprocess.check_output(["nm", vmlinux], text=True).splitlines()
+        if line.endswith(f" {symbol}")
+    )
+    return int(line.split()[0], 16)
+
+
+def independent_tracer(vmlinux: Path) -> str:
+    """Shell that has the kernel itself trace every instruction of SYMBOL; what it refuses is left out."""
+    definitions = "".join(
+        f"echo 'p:{GROUP}/all {SYMBOL}+{offset}' >> {TRACING}/kprobe_events 2>/dev/null;"
+        for offset in offsets(vmlinux)
+    )
+    return f"{definitions} echo 1 > {TRACING}/events/{GROUP}/all/enable;"
+
+
+REMOVE = (
+    f"echo 0 > {TRACING}/events/{GROUP}/all/enable; echo '-:{GROUP}/all' >> {TRACING}/kprobe_events;"
+    f" echo > {TRACING}/trace"
+)
+
+
+@dataclass
+class Ping:
+    """One capture of a ping, and what others saw of it."""
+
+    lab: Lab
+    captured: Captured
+    theirs: list[str]
+    trace: Path
+    pcap: Path
+    left: str
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The table's cells."""
+        return [line.split() for line in self.captured.text.splitlines()[1:]]
+
+
+@pytest.fixture(scope="module")
+def ping(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Ping:
+    """``--no-tui -i 'ip_rcv_core+*' -c 200 icmp`` during a ping, with the kernel's tracer beside it."""
+    words = ["--no-tui", "-i", f"{SYMBOL}+*", "-c", str(EVENTS), "-d", str(lab.vmlinux)]
+    traffic = independent_tracer(lab.vmlinux) + " ping -c 5 -i 0.3 127.0.0.1; sleep 30"
+    captured = capture(lab, [*words, "-o", RECORDED, "-w", PACKETS, "icmp"], traffic=traffic, timeout=300)
+    seen = lab.check_output(["cat", f"{TRACING}/trace"])
+    left = lab.check_output(f"cat {TRACING}/kprobe_events | grep -v {GROUP}/ || true")
+    lab.check_output(REMOVE)
+    folder = tmp_path_factory.mktemp("ping")
+    for name in (RECORDED, PACKETS):
+        data, _ = lab.run(["cat", name]).communicate()
+        (folder / Path(name).name).write_bytes(data)
+    theirs = re.findall(rf"all: \(({SYMBOL}\+0x[0-9a-f]+)/", seen)
+    return Ping(lab, captured, theirs, folder / "ping.ktrace", folder / "ping.pcap", left)
+
+
+def test_the_table_is_the_path_the_kernels_own_tracer_saw(ping: Ping) -> None:
+    assert ping.captured.text.splitlines()[0].split() == ["no", "skb", "skb->len", "pc", "ksym", "addr2line"]
+    ours = [row[4] for row in ping.rows]
+    assert len(ours) == EVENTS
+    theirs = [f"{SYMBOL}+{int(name.partition('+')[2], 16)}" for name in ping.theirs]
+    assert ours == theirs[:EVENTS]
+    assert [int(row[0]) for row in ping.rows] == list(range(1, EVENTS + 1))
+
+
+def test_addresses_are_the_running_kernels(ping: Ping) -> None:
+    running = ping.lab.check_output("grep ' ip_rcv_core$' /proc/kallsyms").split()[0]
+    for row in ping.rows:
+        assert int(row[3], 16) == int(running, 16) + int(row[4].partition("+")[2])
+
+
+def test_every_line_is_addr2lines(ping: Ping) -> None:
+    base = link_time(ping.lab.vmlinux, SYMBOL)
+    wanted = sorted({base + int(row[4].partition("+")[2]) for row in ping.rows})
+    output = subprocess.check_output(
+        ["eu-addr2line", "-a", "-i", "-e", ping.lab.vmlinux, *map(hex, wanted)], text=True
+    )
+    theirs: dict[int, str] = {}
+    lines = output.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("0x"):
+            theirs[int(line, 16)] = ":".join(lines[number + 1].split(":")[:2])
+    for row in ping.rows:
+        expected = theirs[base + int(row[4].partition("+")[2])]
+        # elfutils keeps the folder the kernel was built in.
+        assert expected.endswith("/" + row[5]), (row, expected)
+
+
+def test_calls_are_marked(ping: Ping) -> None:
+    with Trace.open(ping.trace) as trace:
+        for row, event in zip(ping.rows, trace.events(1, len(trace)), strict=True):
+            call = event.instruction.call
+            assert row[6:] == (["//", "CALL", call] if call and call != "__fentry__" else row[6:])
+
+
+def test_each_packet_is_whole_and_one(ping: Ping) -> None:
+    """A ping of 64 bytes over lo: requests and answers take turns, each with its own skb or its own visit."""
+    lengths = {row[2] for row in ping.rows}
+    assert lengths == {"84"}
+    with Trace.open(ping.trace) as trace:
+        visits = [event.packet_id for event in trace.events(1, len(trace)) if event.instruction.offset == 0]
+        assert visits == sorted(set(visits))
+        assert len(trace) == EVENTS
+
+
+def test_counts_are_told_as_tcpdump_does(ping: Ping) -> None:
+    said = ping.captured.stderr
+    with Trace.open(ping.trace) as trace:
+        assert trace.summary is not None
+        assert f"{EVENTS} events captured\n" in said
+        assert re.search(rf"^{trace.summary.packets} packets?$", said, re.MULTILINE)
+        states = [one.probe for one in trace.plan]
+        attached, refused = states.count(ProbeState.ATTACHED), states.count(ProbeState.REFUSED)
+        assert f"{attached + refused} probes: {attached} attached, {refused} refused\n" in said
+        assert "0 events lost" in said
+
+
+def test_nothing_is_left_in_the_kernel(ping: Ping) -> None:
+    assert ping.left.strip() == ""
+
+
+def host(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ktcpdump_tui", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+
+def test_the_recorded_trace_replays_to_the_same_table_elsewhere(ping: Ping) -> None:
+    assert host("-r", str(ping.trace), "--no-tui").stdout == ping.captured.text
+
+
+def test_json_has_every_key_and_the_values_of_the_ping(ping: Ping) -> None:
+    header, *rows, summary = [
+        json.loads(line) for line in host("-r", str(ping.trace), "--json").stdout.splitlines()
+    ]
+    assert header["release"] == ping.lab.release
+    assert header["expression"] == "icmp"
+    assert summary["events"] == len(rows) == EVENTS
+    row: dict[str, Any]
+    for row in rows:
+        assert row["dev"] == "lo"
+        assert row["len"] == 84
+        packet = bytes.fromhex(row["packet"])
+        assert packet[12:14] == b"\x08\x00"  # IPv4
+        assert packet[14 + 9] == 1  # ICMP
+        assert packet[14 + 12 : 14 + 20] == bytes([127, 0, 0, 1] * 2)
+        assert row["regs"]["rip"] == row["pc"]
+        assert row["file"]
+        assert row["inlined_by"][-1]["function"] == SYMBOL
+    boot = [row["ts"] for row in rows]
+    assert boot == sorted(boot)
+
+
+def test_packets_are_read_by_tcpdump_and_tshark(ping: Ping) -> None:
+    shown = subprocess.check_output(["tcpdump", "-n", "-r", ping.pcap], text=True, stderr=subprocess.DEVNULL)
+    lines = shown.splitlines()
+    assert lines
+    assert all("127.0.0.1 > 127.0.0.1: ICMP echo re" in line for line in lines)
+    fields = subprocess.check_output(
+        ["tshark", "-r", ping.pcap, "-T", "fields", "-e", "frame.len", "-e", "ip.src", "-e", "icmp.type"],
+        text=True,
+        stderr=subprocess.DEVNULL,
+    )
+    rows = [line.split("\t") for line in fields.splitlines()]
+    assert len(rows) == len(lines)
+    assert {tuple(row) for row in rows} == {("98", "127.0.0.1", "8"), ("98", "127.0.0.1", "0")}
+
+
+def test_ctrl_c_ends_with_counts(lab: Lab) -> None:
+    """``capture`` interrupts when the traffic has ended: 3 echo requests and 3 answers pass ip_rcv."""
+    words = ["--json", "-i", "ip_rcv", "-d", str(lab.vmlinux), "icmp"]
+    captured = capture(lab, words, traffic="ping -c 3 -i 0.2 127.0.0.1", timeout=300)
+    header, *rows, summary = captured.json
+    assert captured.status == 0
+    assert len(rows) == 6
+    assert summary["events"] == 6
+    assert summary["packets"] >= 6  # and the clones made of them
+    assert summary["ended_by"] == "user"
+    assert f"6 events captured\n{summary['packets']} packets\n" in captured.stderr
+    assert header["command_line"][-1] == "icmp"
+
+
+def run_in(
+    lab: Lab, *words: str, before: str = "", after: str = "", command: str = ""
+) -> tuple[int, str, str]:
+    """Run the program in the guest with shell around it; return status, stdout, stderr."""
+    line = f"{before} {command} {shlex.join(program(*words))}; status=$?; {after} exit $status"
+    process = lab.run(line, env=program_environment())
+    out, err = process.communicate(120)
+    return process.wait(), out.decode(), err.decode()
+
+
+def test_bad_input_is_one_sentence_and_what_mends_it(lab: Lab) -> None:
+    """What the first issue lists, as far as it needs a kernel with kprobes."""
+    image = ["-d", str(lab.vmlinux)]
+    other = next(
+        path
+        for path in lab.kernel_root.parent.parent.glob("*/root/usr/lib/debug/boot/vmlinux-*")
+        if path != lab.vmlinux
+    )
+    notes = subprocess.check_output(["readelf", "-n", lab.vmlinux], text=True)
+    own_id = notes.partition("Build ID: ")[2].split()[0]
+    other_notes = subprocess.check_output(["readelf", "-n", other], text=True)
+    other_id = other_notes.partition("Build ID: ")[2].split()[0]
+    stripped = f"echo 'int x;' | gcc -x c - -shared -nostdlib -Wl,--build-id=0x{own_id} -o /tmp/stripped;"
+    headers = f"/lib/modules/{lab.release}/build"
+    inside = offsets(lab.vmlinux)[1] - 1
+    cases: list[tuple[int, list[str], dict[str, str], list[str]]] = [
+        (2, ["-i", "ip_rcv_coree", *image], {}, ["ip_rcv_coree", "ip_rcv_core"]),
+        (2, ["-i", f"ip_rcv_core+{inside}", *image], {}, ["inside the instruction", "ip_rcv_core+0"]),
+        (2, ["-i", "tcp_v4_rcv+*", "--max-probes", "10", *image], {}, ["--max-probes"]),
+        (1, ["-i", "ip_rcv", "-d", str(other)], {}, [own_id, other_id]),
+        (1, ["-i", "ip_rcv", "-d", "/nope/vmlinux"], {}, ["/nope/vmlinux"]),
+        (1, ["-i", "ip_rcv", "-d", "/tmp/stripped"], {"before": stripped}, ["/tmp/stripped", "debug"]),
+        (2, ["-i", "ip_rcv", "icmp", "and"], {}, ["^"]),
+        (1, ["icmp"], {"command": "setpriv --reuid=65534 --clear-groups --inh-caps=-all"}, ["root", "sudo"]),
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda case: run_in(lab, "--no-tui", "-c", "1", *case[1], **case[2]), cases))
+    for (status, words, _, named), (got, out, err) in zip(cases, results, strict=True):
+        assert got == status, (words, err)
+        assert out == ""
+        assert err.startswith("ktcpdump-tui: "), err
+        assert "Traceback" not in err
+        for text in named:
+            assert text in err, (words, err)
+    # What others of this machine need stays hidden for one run only.
+    hidden = run_in(
+        lab,
+        "--no-tui",
+        "-c",
+        "1",
+        "icmp",
+        before=f"mv {headers} {headers}.away;",
+        after=f"mv {headers}.away {headers};",
+    )
+    assert hidden[0] == 1
+    assert f"linux-headers-{lab.release}" in hidden[2]
+    switch = "/sys/kernel/debug/kprobes/enabled"
+    off = run_in(
+        lab, "--no-tui", "-c", "1", "icmp", before=f"echo 0 > {switch};", after=f"echo 1 > {switch};"
+    )
+    assert off[0] == 1
+    assert f"echo 1 > {switch}" in off[2]
+
+
+def test_list_and_check_report_and_touch_nothing(lab: Lab) -> None:
+    status, out, err = run_in(lab, "--list", f"{SYMBOL}+*", "-d", str(lab.vmlinux))
+    assert status == 0
+    rows = out.splitlines()[1:]
+    by_objdump = offsets(lab.vmlinux)
+    listed = [
+        int(row.split()[1].partition("+")[2]) for row in rows if row.split()[1].startswith(f"{SYMBOL}+")
+    ]
+    assert listed == by_objdump
+    assert re.search(r"^\d+ probes, \d+ refused, \d+ left out$", err, re.MULTILINE)
+    assert any("ud2" in row and "refused" in row for row in rows)
+    assert lab.check_output(f"cat {TRACING}/kprobe_events").strip() == ""
+    status, out, _ = run_in(lab, "--check")
+    assert status == 0
+    assert "MISSING" not in out
+    assert str(lab.release) in out
