@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ktcpdump_tui.debuginfo.variables.constants import Encoding
+from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.variables.types import Kind, Type
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ BASE_WORDS: Final = frozenset(
 )
 
 _NAMES: Final = {
-    (1, True): ("signed char", Encoding.SIGNED_CHAR),
-    (1, False): ("unsigned char", Encoding.UNSIGNED_CHAR),
-    (2, True): ("short int", Encoding.SIGNED),
-    (2, False): ("short unsigned int", Encoding.UNSIGNED),
-    (4, True): ("int", Encoding.SIGNED),
-    (4, False): ("unsigned int", Encoding.UNSIGNED),
-    (8, True): ("long int", Encoding.SIGNED),
-    (8, False): ("long unsigned int", Encoding.UNSIGNED),
-    (16, True): ("__int128", Encoding.SIGNED),
-    (16, False): ("__int128 unsigned", Encoding.UNSIGNED),
+    (1, True): ("signed char", dwarf.ATE_SIGNED_CHAR),
+    (1, False): ("unsigned char", dwarf.ATE_UNSIGNED_CHAR),
+    (2, True): ("short int", dwarf.ATE_SIGNED),
+    (2, False): ("short unsigned int", dwarf.ATE_UNSIGNED),
+    (4, True): ("int", dwarf.ATE_SIGNED),
+    (4, False): ("unsigned int", dwarf.ATE_UNSIGNED),
+    (8, True): ("long int", dwarf.ATE_SIGNED),
+    (8, False): ("long unsigned int", dwarf.ATE_UNSIGNED),
+    (16, True): ("__int128", dwarf.ATE_SIGNED),
+    (16, False): ("__int128 unsigned", dwarf.ATE_UNSIGNED),
 }
 
 #: include/uapi/linux/types.h, include/linux/types.h: in every kernel, also where no variable has the type.
@@ -66,7 +66,7 @@ def is_builtin(name: str) -> bool:
 def builtin(table: TypeTable, name: str) -> Type | None:
     """Return a typedef of the kernel by name."""
     if name == "bool":
-        return Type(table, Kind.TYPEDEF, name, 0, table.base("_Bool", 1, Encoding.BOOLEAN))
+        return Type(table, Kind.TYPEDEF, name, 0, table.base("_Bool", 1, dwarf.ATE_BOOLEAN))
     found = _BUILTIN.get(name)
     return None if found is None else Type(table, Kind.TYPEDEF, name, 0, integer_type(table, Integer(*found)))
 
@@ -83,11 +83,11 @@ def base_type(table: TypeTable, words: list[str]) -> Type | None:
     if rest == ["void"]:
         return table.void
     if rest == ["_Bool"]:
-        return table.base("_Bool", 1, Encoding.BOOLEAN)
+        return table.base("_Bool", 1, dwarf.ATE_BOOLEAN)
     if rest in (["float"], ["double"]):
-        return table.base(rest[0], 4 if rest == ["float"] else 8, Encoding.FLOAT)
+        return table.base(rest[0], 4 if rest == ["float"] else 8, dwarf.ATE_FLOAT)
     if rest == ["char"]:
-        return table.base("char", 1, Encoding.SIGNED_CHAR)
+        return table.base("char", 1, dwarf.ATE_SIGNED_CHAR)
     signs = [word for word in rest if word in ("signed", "unsigned")]
     sizes = [word for word in rest if word not in ("signed", "unsigned", "int")]
     signed = signs != ["unsigned"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ktcpdump_tui.debuginfo.variables.constants import Encoding
+from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.variables.copying import copied
 from ktcpdump_tui.debuginfo.variables.table import VariableTable
 from ktcpdump_tui.debuginfo.variables.types import Kind, Type, TypeTable
@@ -150,7 +150,7 @@ class BtfTypes(TypeTable):
             (word,) = struct.unpack_from("<I", data, record.at)
             return Type(self, Kind.BASE, record.name, record.size_or_type, 0, _encoding(word >> 24, record))
         if kind == _FLOAT:
-            return Type(self, Kind.BASE, record.name, record.size_or_type, 0, Encoding.FLOAT)
+            return Type(self, Kind.BASE, record.name, record.size_or_type, 0, dwarf.ATE_FLOAT)
         if kind == _ARRAY:
             element, _, count = struct.unpack_from("<III", data, record.at)
             return Type(self, Kind.ARRAY, "", self[element].byte_size() * count, element, count)
@@ -200,7 +200,7 @@ def known_types(btf: Btf, pointers: int = 1) -> VariableTable:
 def _encoding(flags: int, record: BtfType) -> int:
     """Return the DW_ATE of BTF_INT_ENCODING: 1 signed, 2 char, 4 bool."""
     if flags & 4:
-        return Encoding.BOOLEAN
+        return dwarf.ATE_BOOLEAN
     if record.size_or_type == 1 and "char" in record.name:
-        return Encoding.SIGNED_CHAR if flags & 1 else Encoding.UNSIGNED_CHAR
-    return Encoding.SIGNED if flags & 1 else Encoding.UNSIGNED
+        return dwarf.ATE_SIGNED_CHAR if flags & 1 else dwarf.ATE_UNSIGNED_CHAR
+    return dwarf.ATE_SIGNED if flags & 1 else dwarf.ATE_UNSIGNED

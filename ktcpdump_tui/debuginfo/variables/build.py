@@ -2,56 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
+from ktcpdump_tui.debuginfo import dwarf
+from ktcpdump_tui.debuginfo.errors import reading
+from ktcpdump_tui.debuginfo.units import subprogram_at
 from ktcpdump_tui.debuginfo.variables.collect import TypeCollector
-from ktcpdump_tui.debuginfo.variables.constants import At, Form, Tag
-from ktcpdump_tui.debuginfo.variables.dies import BLOCKS, BadDwarfError, DebugEntries
-from ktcpdump_tui.debuginfo.variables.lists import locations_of, ranges_of
+from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
+from ktcpdump_tui.debuginfo.variables.entries import BLOCKS, STRING_INDEXES, Entries
+from ktcpdump_tui.debuginfo.variables.lists import locations_of
 from ktcpdump_tui.debuginfo.variables.operations import Op, decode
 from ktcpdump_tui.debuginfo.variables.table import Declared, Function, Image, Referred, Scope, VariableTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ktcpdump_tui.debuginfo.variables.dies import Die, Unit
-    from ktcpdump_tui.debuginfo.variables.lists import Range
+    from ktcpdump_tui.debuginfo.image import DebugImage
+    from ktcpdump_tui.debuginfo.ranges import Ranges
+    from ktcpdump_tui.debuginfo.variables.entries import Die, UnitEntries
     from ktcpdump_tui.debuginfo.variables.operations import Operations
     from ktcpdump_tui.debuginfo.variables.table import Locations
 
 #: Structures behind this many pointers, counted from a variable, are kept with their members.
 POINTERS: Final = 3
 
-_VARIABLES: Final = frozenset((Tag.VARIABLE, Tag.FORMAL_PARAMETER))
+_VARIABLES: Final = frozenset((dwarf.TAG_VARIABLE, dwarf.TAG_FORMAL_PARAMETER))
 
 #: DW_AT_abstract_origin and DW_AT_specification lead at most this far.
 _MOST_ORIGINS: Final = 8
 
 
-class CompileUnit(Protocol):
-    """What is needed of pyelftools' CompileUnit."""
-
-    @property
-    def cu_offset(self) -> int:
-        """Its place in .debug_info."""
-
-
-class DebugFile(Protocol):
-    """What is needed of image.DebugImage."""
-
-    @property
-    def build_id(self) -> str | None:
-        """The build-id in hexadecimal."""
-
-    def section_bytes(self, name: str) -> memoryview:
-        """Return a section, uncompressed and relocated; empty if it is missing."""
-
-    def unit_at(self, address: int) -> CompileUnit | None:
-        """Return the unit with code at ``address``."""
-
-
 def build_table(
-    image: DebugFile, addresses: Sequence[int], slide: int = 0, pointers: int = POINTERS
+    image: DebugImage, addresses: Sequence[int], slide: int = 0, pointers: int = POINTERS
 ) -> VariableTable:
     """Return the variables and types of all functions that contain one of ``addresses``.
 
@@ -59,21 +41,21 @@ def build_table(
     table is used. Structures behind more than ``pointers`` pointers are kept without their members. Addresses
     without debug information are passed over. Raises UserError where the file is damaged.
     """
-    builder = _Builder(image, slide, pointers)
-    for address in sorted(set(addresses)):
-        builder.add(address)
-    return builder.table
+    with reading(image.path, "variables"):
+        builder = _Builder(image, slide, pointers)
+        for address in sorted(set(addresses)):
+            builder.add(address)
+        return builder.table
 
 
 class _Builder:
-    def __init__(self, image: DebugFile, slide: int, pointers: int) -> None:
+    def __init__(self, image: DebugImage, slide: int, pointers: int) -> None:
         self.image = image
         self.table = VariableTable()
         self.table.images.append(Image(image.build_id, slide))
-        self.entries = DebugEntries(image.section_bytes)
+        self.entries = Entries(image.reader)
         self.types = TypeCollector(self.table.types, pointers)
-        self._subprograms: dict[int, list[tuple[int, int, Die]]] = {}
-        self._covered: list[Range] = []
+        self._covered: list[tuple[int, int]] = []
         self._expressions: dict[Operations, int] = {}
         self._objects: dict[int, int] = {}
         self._pending: list[tuple[int, Die]] = []
@@ -83,36 +65,22 @@ class _Builder:
         """Add the function that contains ``address``, unless it is there already."""
         if any(low <= address < high for low, high in self._covered):
             return
-        unit = self.image.unit_at(address)
-        if unit is None:
-            return
-        for low, high, die in self._subprograms_of(self.entries.unit(unit.cu_offset)):
-            if low <= address < high:
-                self._function(die)
-                return
-
-    def _subprograms_of(self, unit: Unit) -> list[tuple[int, int, Die]]:
-        found = self._subprograms.get(unit.offset)
-        if found is None:
-            found = self._subprograms[unit.offset] = [
-                (low, high, die)
-                for die in unit.root.children()
-                if die.tag == Tag.SUBPROGRAM
-                for low, high in ranges_of(die)
-            ]
-        return found
+        unit = self.image.units.at(address)
+        offset = None if unit is None else subprogram_at(unit, address)
+        if unit is not None and offset is not None:
+            self._function(self.entries.unit(unit.offset).entry(offset))
 
     def _function(self, die: Die) -> None:
-        ranges = ranges_of(die)
+        ranges = die.ranges()
         self._covered.extend(ranges)
         self.low = min(low for low, _ in ranges)
         scope = self._scope(die, _name(die) or "?", ranges)
-        self.table.functions.append(Function(self.low, 0, self._locations(die, At.FRAME_BASE), scope))
+        self.table.functions.append(Function(self.low, 0, self._locations(die, dwarf.AT_FRAME_BASE), scope))
         while self._pending:
             number, target = self._pending.pop()
             self.table.objects[number] = Referred(self.low, self._declared(target))
 
-    def _scope(self, die: Die, function: str, ranges: list[Range]) -> Scope:
+    def _scope(self, die: Die, function: str, ranges: Ranges) -> Scope:
         scope = Scope(function, [[low - self.low, high - self.low] for low, high in ranges])
         self._fill(scope, die)
         return scope
@@ -121,11 +89,11 @@ class _Builder:
         """Add what is declared directly in ``die`` to ``scope``."""
         seen: set[int] = set()
         for child in die.children():
-            origin = child.reference(At.ABSTRACT_ORIGIN)
+            origin = child.reference(dwarf.AT_ABSTRACT_ORIGIN)
             if origin is not None:
                 seen.add(origin)
             self._child(scope, child)
-        origin_die = die.refer(At.ABSTRACT_ORIGIN)
+        origin_die = die.refer(dwarf.AT_ABSTRACT_ORIGIN)
         if origin_die is None:
             return
         # What the compiler dropped altogether is only in the abstract instance (DWARF 5 section 3.3.8.1).
@@ -137,10 +105,10 @@ class _Builder:
         if child.tag in _VARIABLES:
             declared = self._declared(child)
             # a declaration (extern) has no place of its own
-            if declared.name and not (At.DECLARATION in child and not declared.locations):
+            if declared.name and not (dwarf.AT_DECLARATION in child and not declared.locations):
                 scope.variables.append(declared)
-        elif child.tag == Tag.LEXICAL_BLOCK:
-            ranges = ranges_of(child)
+        elif child.tag == dwarf.TAG_LEXICAL_BLOCK:
+            ranges = child.ranges()
             if ranges:
                 scope.scopes.append(self._scope(child, "", ranges))
             else:
@@ -149,16 +117,19 @@ class _Builder:
                 self._fill(inner := Scope("", []), child)
                 scope.variables += [variable for variable in inner.variables if variable.locations]
                 scope.scopes += inner.scopes
-        elif child.tag == Tag.INLINED_SUBROUTINE:
-            ranges = ranges_of(child)
+        elif child.tag == dwarf.TAG_INLINED_SUBROUTINE:
+            ranges = child.ranges()
             if ranges:
                 scope.scopes.append(self._scope(child, _name(child) or "?", ranges))
 
     def _declared(self, die: Die) -> Declared:
-        holder = _holder(die, At.TYPE)
+        holder = _holder(die, dwarf.AT_TYPE)
         kind = 0 if holder is None else self.types.of(holder)
         return Declared(
-            _name(die) or "", kind, die.tag == Tag.FORMAL_PARAMETER, self._locations(die, At.LOCATION)
+            _name(die) or "",
+            kind,
+            die.tag == dwarf.TAG_FORMAL_PARAMETER,
+            self._locations(die, dwarf.AT_LOCATION),
         )
 
     def _locations(self, die: Die, attribute: int) -> Locations:
@@ -173,14 +144,14 @@ class _Builder:
                 for span, data in locations_of(holder, attribute)
                 if span is None or span[1] > span[0] or span[0] == low
             ]
-        holder = _holder(die, At.CONST_VALUE) if attribute == At.LOCATION else None
+        holder = _holder(die, dwarf.AT_CONST_VALUE) if attribute == dwarf.AT_LOCATION else None
         return [] if holder is None else [[None, None, self._number(_constant(holder))]]
 
-    def _expression(self, unit: Unit, data: bytes) -> int:
+    def _expression(self, unit: UnitEntries, data: bytes) -> int:
         try:
             operations = decode(data, _UnitReferences(self, unit))
-        except BadDwarfError as error:
-            operations = ((Op.UNREADABLE, error.message.encode()),)
+        except (BadDwarfError, IndexError) as error:
+            operations = ((Op.UNREADABLE, str(error).encode()),)
         return self._number(operations)
 
     def _number(self, operations: Operations) -> int:
@@ -203,11 +174,11 @@ class _Builder:
 class _UnitReferences:
     """What the operands of one unit's expressions refer to (operations.References)."""
 
-    def __init__(self, builder: _Builder, unit: Unit) -> None:
+    def __init__(self, builder: _Builder, unit: UnitEntries) -> None:
         self._builder = builder
         self._unit = unit
-        self.address_size = unit.address_size
-        self.offset_size = unit.offset_size
+        self.address_size = unit.unit.address_size
+        self.offset_size = unit.unit.offset_size
 
     def base_type(self, offset: int) -> int:
         """Return the number of the base type at ``offset`` of the unit."""
@@ -232,7 +203,7 @@ def _origins(die: Die) -> Iterator[Die]:
         if current is None:
             return
         yield current
-        current = current.refer(At.ABSTRACT_ORIGIN) or current.refer(At.SPECIFICATION)
+        current = current.refer(dwarf.AT_ABSTRACT_ORIGIN) or current.refer(dwarf.AT_SPECIFICATION)
 
 
 def _holder(die: Die, attribute: int) -> Die | None:
@@ -241,23 +212,21 @@ def _holder(die: Die, attribute: int) -> Die | None:
 
 
 def _name(die: Die) -> str | None:
-    holder = _holder(die, At.NAME)
+    holder = _holder(die, dwarf.AT_NAME)
     return None if holder is None else holder.text()
 
 
 def _constant(die: Die) -> Operations:
     """Return operations for DW_AT_const_value (DWARF 5 section 4.1, item 10)."""
-    form = die.form(At.CONST_VALUE)
-    value = die.raw(At.CONST_VALUE)
+    form = die.form(dwarf.AT_CONST_VALUE)
+    value = die.raw(dwarf.AT_CONST_VALUE)
     if isinstance(value, int) and form in _STRINGS:
-        return ((Op.IMPLICIT_VALUE, (die.text(At.CONST_VALUE) or "").encode() + b"\0"),)
+        return ((Op.IMPLICIT_VALUE, (die.text(dwarf.AT_CONST_VALUE) or "").encode() + b"\0"),)
     if isinstance(value, int):
         return ((Op.CONSTS, value), (Op.STACK_VALUE,))
-    if form in BLOCKS or form == Form.DATA16:
+    if form in BLOCKS or form == dwarf.FORM_DATA16:
         return ((Op.IMPLICIT_VALUE, value or b""),)
     return ((Op.IMPLICIT_VALUE, (value or b"") + b"\0"),)
 
 
-_STRINGS: Final = frozenset(
-    (Form.STRP, Form.LINE_STRP, Form.STRX, Form.STRX1, Form.STRX2, Form.STRX3, Form.STRX4)
-)
+_STRINGS: Final = STRING_INDEXES | {dwarf.FORM_STRP, dwarf.FORM_LINE_STRP}

@@ -9,22 +9,29 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.debuginfo.variables.constants import At, Tag
-from ktcpdump_tui.debuginfo.variables.dies import BadDwarfError, uleb
+from ktcpdump_tui.debuginfo import dwarf
+from ktcpdump_tui.debuginfo.leb import read_uleb
+from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
 from ktcpdump_tui.debuginfo.variables.types import QUALIFIERS, Kind, TypeTable
 
 if TYPE_CHECKING:
-    from ktcpdump_tui.debuginfo.variables.dies import Die
+    from ktcpdump_tui.debuginfo.variables.entries import Die
 
-_STRUCTURES: Final = {Tag.STRUCTURE: Kind.STRUCT, Tag.CLASS: Kind.STRUCT, Tag.UNION: Kind.UNION}
-_LINKS: Final = {
-    Tag.TYPEDEF: Kind.TYPEDEF,
-    Tag.CONST: Kind.CONST,
-    Tag.VOLATILE: Kind.VOLATILE,
-    Tag.RESTRICT: Kind.RESTRICT,
-    Tag.ATOMIC: Kind.ATOMIC,
+_STRUCTURES: Final = {
+    dwarf.TAG_STRUCTURE_TYPE: Kind.STRUCT,
+    dwarf.TAG_CLASS_TYPE: Kind.STRUCT,
+    dwarf.TAG_UNION_TYPE: Kind.UNION,
 }
-_POINTERS: Final = frozenset((Tag.POINTER, Tag.REFERENCE, Tag.RVALUE_REFERENCE))
+_LINKS: Final = {
+    dwarf.TAG_TYPEDEF: Kind.TYPEDEF,
+    dwarf.TAG_CONST_TYPE: Kind.CONST,
+    dwarf.TAG_VOLATILE_TYPE: Kind.VOLATILE,
+    dwarf.TAG_RESTRICT_TYPE: Kind.RESTRICT,
+    dwarf.TAG_ATOMIC_TYPE: Kind.ATOMIC,
+}
+_POINTERS: Final = frozenset(
+    (dwarf.TAG_POINTER_TYPE, dwarf.TAG_REFERENCE_TYPE, dwarf.TAG_RVALUE_REFERENCE_TYPE)
+)
 
 #: Types nested deeper than this without a structure in between do not occur in C.
 _MOST_NESTED: Final = 100
@@ -46,17 +53,17 @@ class TypeCollector:
 
     def of(self, die: Die, level: int = 0) -> int:
         """Return the number of the type that DW_AT_type of ``die`` refers to (0: void)."""
-        target = die.refer(At.TYPE)
+        target = die.refer(dwarf.AT_TYPE)
         if target is None:
             # DW_FORM_ref_sig8 and the like lead to where we do not look; no attribute means void
-            return self._add_plain([Kind.UNKNOWN, "?", 0, 0, None]) if At.TYPE in die else 0
+            return self._add_plain([Kind.UNKNOWN, "?", 0, 0, None]) if dwarf.AT_TYPE in die else 0
         number = self.add(target, level, 0)
         self._work()
         return number
 
     def add(self, die: Die, level: int, nested: int) -> int:
         """Return the number of the type ``die``; ``level`` is the number of pointers on the way to it."""
-        key = (id(die.unit.info), die.offset)
+        key = (id(die.unit.entries), die.offset)
         number = self._numbers.get(key)
         if number is not None:
             # Reached over fewer pointers than before: what is behind it may now be near enough.
@@ -67,33 +74,38 @@ class TypeCollector:
         tag = die.tag
         if tag in _STRUCTURES:
             return self._structure(die, key, level)
-        if tag == Tag.BASE:
+        if tag == dwarf.TAG_BASE_TYPE:
             number = self._base(die)
-        elif tag == Tag.ENUMERATION:
+        elif tag == dwarf.TAG_ENUMERATION_TYPE:
             number = self._enumeration(die, level, nested)
         elif tag in _POINTERS:
             target = self._target(die, level + 1, nested)
-            number = self._add_plain([Kind.POINTER, "", die.number(At.BYTE_SIZE) or 8, target, None])
+            number = self._add_plain([Kind.POINTER, "", die.number(dwarf.AT_BYTE_SIZE) or 8, target, None])
         elif tag in _LINKS:
             kind = _LINKS[tag]
             name = (die.text() or "") if kind is Kind.TYPEDEF else ""
             number = self._add_plain([kind, name, 0, self._target(die, level, nested), None])
-        elif tag == Tag.ARRAY:
+        elif tag == dwarf.TAG_ARRAY_TYPE:
             number = self._array(die, level, nested)
-        elif tag == Tag.SUBROUTINE:
+        elif tag == dwarf.TAG_SUBROUTINE_TYPE:
             number = self._function(die, level, nested)
         else:
             number = self._add_plain(
-                [Kind.UNKNOWN, die.text() or "?", die.number(At.BYTE_SIZE) or 0, 0, None]
+                [Kind.UNKNOWN, die.text() or "?", die.number(dwarf.AT_BYTE_SIZE) or 0, 0, None]
             )
         self._numbers[key] = number
         self._levels[number] = min(level, self._levels.get(number, level))
         return number
 
     def _target(self, die: Die, level: int, nested: int) -> int:
-        target = die.refer(At.TYPE)
+        offset = die.reference(dwarf.AT_TYPE)
+        if offset is not None:
+            number = self._numbers.get((id(die.unit.entries), offset))
+            if number is not None and level >= self._levels[number]:
+                return number
+        target = die.refer(dwarf.AT_TYPE)
         if target is None:
-            return self._add_plain([Kind.UNKNOWN, "?", 0, 0, None]) if At.TYPE in die else 0
+            return self._add_plain([Kind.UNKNOWN, "?", 0, 0, None]) if dwarf.AT_TYPE in die else 0
         return self.add(target, level, nested + 1)
 
     def _add_plain(self, record: list[object]) -> int:
@@ -107,14 +119,14 @@ class TypeCollector:
         return number
 
     def _base(self, die: Die) -> int:
-        size = die.number(At.BYTE_SIZE) or 0
-        return self._add_plain([Kind.BASE, die.text() or "?", size, 0, die.number(At.ENCODING) or 0])
+        size = die.number(dwarf.AT_BYTE_SIZE) or 0
+        return self._add_plain([Kind.BASE, die.text() or "?", size, 0, die.number(dwarf.AT_ENCODING) or 0])
 
     def _structure(self, die: Die, key: tuple[int, int], level: int) -> int:
         kind = _STRUCTURES[die.tag]
         name = die.text() or ""
-        size = die.number(At.BYTE_SIZE) or 0
-        declared = At.DECLARATION in die
+        size = die.number(dwarf.AT_BYTE_SIZE) or 0
+        declared = dwarf.AT_DECLARATION in die
         number = self._numbers.get(key)
         if number is None:
             same = (kind, name, size) if name else None
@@ -138,36 +150,36 @@ class TypeCollector:
             if level > self._levels[number]:
                 continue
             self.table.records[number][4] = [
-                self._member(child, level) for child in die.children() if child.tag == Tag.MEMBER
+                self._member(child, level) for child in die.children() if child.tag == dwarf.TAG_MEMBER
             ]
 
     def _member(self, die: Die, level: int) -> list[object]:
         kind = self._target(die, level, 0)
-        offset = (die.number(At.DATA_MEMBER_LOCATION) or 0) * 8
-        block = die.block(At.DATA_MEMBER_LOCATION)
+        offset = (die.number(dwarf.AT_DATA_MEMBER_LOCATION) or 0) * 8
+        block = die.block(dwarf.AT_DATA_MEMBER_LOCATION)
         if block is not None:
             offset = _plus_uconst(block) * 8
-        bits = die.number(At.BIT_SIZE) or 0
+        bits = die.number(dwarf.AT_BIT_SIZE) or 0
         if bits:
-            offset += die.number(At.DATA_BIT_OFFSET) or 0
-            if At.BIT_OFFSET in die:
+            offset += die.number(dwarf.AT_DATA_BIT_OFFSET) or 0
+            if dwarf.AT_BIT_OFFSET in die:
                 # DWARF 2-3: counted from the most significant bit of a storage unit of DW_AT_byte_size.
-                storage = die.number(At.BYTE_SIZE) or self._size(kind)
-                offset += storage * 8 - (die.number(At.BIT_OFFSET) or 0) - bits
+                storage = die.number(dwarf.AT_BYTE_SIZE) or self._size(kind)
+                offset += storage * 8 - (die.number(dwarf.AT_BIT_OFFSET) or 0) - bits
         return [die.text() or "", kind, offset, bits]
 
     def _enumeration(self, die: Die, level: int, nested: int) -> int:
         name = die.text() or ""
-        size = die.number(At.BYTE_SIZE) or 4
+        size = die.number(dwarf.AT_BYTE_SIZE) or 4
         if name:
             known = self._same.get((Kind.ENUM, name, size))
             if known is not None:
                 return known
-        underlying = self._target(die, level, nested) if At.TYPE in die else 0
+        underlying = self._target(die, level, nested) if dwarf.AT_TYPE in die else 0
         values: list[list[object]] = []
         for child in die.children():
-            if child.tag == Tag.ENUMERATOR:
-                values.append([child.text() or "", child.number(At.CONST_VALUE) or 0])
+            if child.tag == dwarf.TAG_ENUMERATOR:
+                values.append([child.text() or "", child.number(dwarf.AT_CONST_VALUE) or 0])
         number = len(self.table.records)
         self.table.records.append([Kind.ENUM, name, size, underlying, values])
         if name:
@@ -176,7 +188,7 @@ class TypeCollector:
 
     def _array(self, die: Die, level: int, nested: int) -> int:
         number = self._target(die, level, nested)
-        counts = [_count(child) for child in die.children() if child.tag == Tag.SUBRANGE]
+        counts = [_count(child) for child in die.children() if child.tag == dwarf.TAG_SUBRANGE_TYPE]
         for count in reversed(counts or [None]):
             size = (count or 0) * self._size(number)
             number = self._add_plain([Kind.ARRAY, "", size, number, count])
@@ -194,22 +206,22 @@ class TypeCollector:
         returned = self._target(die, level + 1, nested)
         parameters: list[int] = []
         for child in die.children():
-            if child.tag == Tag.FORMAL_PARAMETER:
+            if child.tag == dwarf.TAG_FORMAL_PARAMETER:
                 parameters.append(self._target(child, level + 1, nested))
-            elif child.tag == Tag.UNSPECIFIED_PARAMETERS:
+            elif child.tag == dwarf.TAG_UNSPECIFIED_PARAMETERS:
                 parameters.append(-1)
-        prototyped = parameters or At.PROTOTYPED in die
+        prototyped = parameters or dwarf.AT_PROTOTYPED in die
         return self._add_plain([Kind.FUNCTION, "", 0, returned, parameters if prototyped else None])
 
 
 def _count(die: Die) -> int | None:
     """Return a dimension's number of elements; None where it is not a constant."""
-    count = die.number(At.COUNT)
-    if count is not None and die.block(At.COUNT) is None:
+    count = die.number(dwarf.AT_COUNT)
+    if count is not None and die.block(dwarf.AT_COUNT) is None:
         return count
-    if die.reference(At.UPPER_BOUND) is not None:  # a variable-length array
+    if die.reference(dwarf.AT_UPPER_BOUND) is not None:  # a variable-length array
         return None
-    upper = die.number(At.UPPER_BOUND)
+    upper = die.number(dwarf.AT_UPPER_BOUND)
     if upper is None or upper >= (1 << 31):
         # gcc writes -1 for `type name[0]`
         return None if upper is None else 0
@@ -219,5 +231,5 @@ def _count(die: Die) -> int | None:
 def _plus_uconst(block: bytes) -> int:
     """Return N of the one expression DWARF 2 uses for a member's place: DW_OP_plus_uconst N."""
     if len(block) >= 2 and block[0] == 0x23:
-        return uleb(block, 1)[0]
+        return read_uleb(block, 1)[0]
     return 0

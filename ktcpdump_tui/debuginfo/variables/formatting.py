@@ -6,7 +6,7 @@ import ipaddress
 import math
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.debuginfo.variables.constants import Encoding
+from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.variables.places import ImplicitPointer, Missing
 from ktcpdump_tui.debuginfo.variables.types import Kind
 from ktcpdump_tui.debuginfo.variables.values import MOST_ELEMENTS, Value
@@ -74,7 +74,7 @@ def meaning(value: Value) -> int | float | str | None:
         return number if math.isfinite(number) else str(number)
     if kind.kind is Kind.ENUM:
         return enumerator(kind, number)
-    if kind.encoding == Encoding.BOOLEAN:
+    if kind.encoding == dwarf.ATE_BOOLEAN:
         return int(number)
     return host_order(value, number)
 
@@ -146,9 +146,13 @@ def _scalar(value: Value, number: int, symbolise: Symbolise | None) -> str:
     if kind.kind is Kind.ENUM:
         name = enumerator(kind, number)
         return name if name == str(number) else f"{name} ({number})"
-    if kind.encoding == Encoding.BOOLEAN:
+    if kind.encoding == dwarf.ATE_BOOLEAN:
         return {0: "false", 1: "true"}.get(number, str(number))
-    if kind.size == 1 and kind.encoding in (Encoding.SIGNED_CHAR, Encoding.UNSIGNED_CHAR) and _is_char(value):
+    if (
+        kind.size == 1
+        and kind.encoding in (dwarf.ATE_SIGNED_CHAR, dwarf.ATE_UNSIGNED_CHAR)
+        and _is_char(value)
+    ):
         return f"{number} {_character(number)}" if 32 <= number < 127 else str(number)
     meant = host_order(value, number)
     if any(name in _BIG_ENDIAN for name in value.type.typedefs()) and not value.bits:

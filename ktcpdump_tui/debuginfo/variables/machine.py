@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ktcpdump_tui.debuginfo.variables.dies import BadDwarfError
+from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
 from ktcpdump_tui.debuginfo.variables.numbers import (
     GENERIC,
     BaseType,

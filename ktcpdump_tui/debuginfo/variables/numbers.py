@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ktcpdump_tui.debuginfo.variables.constants import Encoding
-from ktcpdump_tui.debuginfo.variables.dies import BadDwarfError
+from ktcpdump_tui.debuginfo import dwarf
+from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
 from ktcpdump_tui.debuginfo.variables.operations import Op
 from ktcpdump_tui.debuginfo.variables.places import Missing, Why
 
@@ -24,7 +24,7 @@ class BaseType(NamedTuple):
     encoding: int
 
 
-GENERIC: Final = BaseType(8, Encoding.UNSIGNED)
+GENERIC: Final = BaseType(8, dwarf.ATE_UNSIGNED)
 
 
 class Number(NamedTuple):
@@ -71,11 +71,11 @@ def _pop(stack: list[Number]) -> Number:
 
 
 def _is_float(kind: BaseType) -> bool:
-    return kind.encoding == Encoding.FLOAT
+    return kind.encoding == dwarf.ATE_FLOAT
 
 
 def _is_signed(kind: BaseType) -> bool:
-    return kind.encoding in (Encoding.SIGNED, Encoding.SIGNED_CHAR)
+    return kind.encoding in (dwarf.ATE_SIGNED, dwarf.ATE_SIGNED_CHAR)
 
 
 def normalise(value: int | float, kind: BaseType) -> Number:

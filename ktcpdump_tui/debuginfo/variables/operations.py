@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from ktcpdump_tui.debuginfo.variables.dies import BadDwarfError, sleb, uleb
+from ktcpdump_tui.debuginfo.leb import read_sleb, read_uleb
+from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
 
 #: (code, operands...); operands are int, bytes, or for DW_OP_entry_value another Operations.
 Operation = tuple[Any, ...]
@@ -227,11 +228,11 @@ class _Decoder:
         return int.from_bytes(self._bytes(size), "little")
 
     def _uleb(self) -> int:
-        value, self.position = uleb(self.data, self.position)
+        value, self.position = read_uleb(self.data, self.position)
         return value
 
     def _sleb(self) -> int:
-        value, self.position = sleb(self.data, self.position)
+        value, self.position = read_sleb(self.data, self.position)
         return value
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ktcpdump_tui import arch
 from ktcpdump_tui.debuginfo.variables import formatting
-from ktcpdump_tui.debuginfo.variables.dies import BadDwarfError
+from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
 from ktcpdump_tui.debuginfo.variables.machine import FrameState, locate
 from ktcpdump_tui.debuginfo.variables.places import OPTIMISED_OUT, Missing, Nowhere, Why
 from ktcpdump_tui.debuginfo.variables.types import Kind
@@ -154,7 +154,7 @@ def place_of(operations: Operations | None, frame: FrameState) -> Place:
     try:
         return locate(operations, frame)
     except BadDwarfError as error:
-        return Nowhere(Missing(Why.OPTIMISED_OUT, error.message))
+        return Nowhere(Missing(Why.OPTIMISED_OUT, str(error)))
 
 
 def _frame_address(event: model.Event) -> int | None:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from ktcpdump_tui.debuginfo.variables.places import Place
     from ktcpdump_tui.debuginfo.variables.types import Type
 
-#: First bytes of the serialised form; the digit is its version.
-_MAGIC: Final = b"KTVARS1\n"
+#: The version of the serialised form.
+VERSION: Final = 1
+_MAGIC: Final = b"KTVARS%d\n" % VERSION
 
 #: A table of this many bytes unpacked is not one of ours.
 _MOST_BYTES: Final = 512 << 20
@@ -162,18 +163,9 @@ class VariableTable:
         known = 0 <= number < len(self.objects)
         return self.types[self.objects[number].variable.type] if known else self.types.unknown
 
-    def with_slides(self, slides: dict[str | None, int]) -> VariableTable:
-        """Set the slide of the images by build-id, for a table that comes from a cache; returns itself."""
-        for image in self.images:
-            image.slide = slides.get(image.build_id, image.slide)
-        self._found.clear()
-        self._starts = None
-        return self
-
     def to_bytes(self) -> bytes:
-        """Return the table's serialised form: a line with its version, then JSON packed with Zstandard."""
+        """Return the serialised form: a line with its version, one with the images, and packed JSON."""
         document = {
-            "images": [[image.build_id, image.slide] for image in self.images],
             "types": self.types.records,
             "expressions": [ops.to_json(operations) for operations in self.expressions],
             "functions": [
@@ -182,19 +174,18 @@ class VariableTable:
             ],
             "objects": [[referred.low, _variable_to_json(referred.variable)] for referred in self.objects],
         }
-        text = json.dumps(document, separators=(",", ":"))
-        return _MAGIC + zstandard.ZstdCompressor(level=3).compress(text.encode())
+        text = json.dumps(document, separators=(",", ":")).encode()
+        return _head(self.images) + zstandard.ZstdCompressor(level=3).compress(text)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> VariableTable:
         """Return the table ``to_bytes`` wrote. Raises UserError where the data is damaged or newer."""
-        if not data.startswith(_MAGIC):
-            raise UserError("the trace's variables are of another version of ktcpdump-tui, or damaged")
+        images, body = _split(data)
+        table = cls()
+        table.images = images
         try:
-            text = zstandard.ZstdDecompressor().decompress(data[len(_MAGIC) :], max_output_size=_MOST_BYTES)
+            text = zstandard.ZstdDecompressor().decompress(body, max_output_size=_MOST_BYTES)
             document = json.loads(text)
-            table = cls()
-            table.images = [Image(build_id, int(slide)) for build_id, slide in document["images"]]
             table.types = TypeTable(document["types"])
             table.expressions = [ops.from_json(value) for value in document["expressions"]]
             table.functions = [
@@ -202,7 +193,9 @@ class VariableTable:
                 for low, image, base, scope in document["functions"]
             ]
             table.objects = [Referred(low, Declared(*value)) for low, value in document["objects"]]
-        except (zstandard.ZstdError, ValueError, TypeError, KeyError, RecursionError) as error:
+            for function in table.functions:
+                images[function.image]  # every number has its image
+        except (zstandard.ZstdError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise UserError("the trace's variables are damaged: they cannot be read") from error
         return table
 
@@ -246,6 +239,28 @@ class VariableTable:
             elif low <= offset < high or offset == low == high == 0:
                 return self.expressions[expression or 0]
         return None if default is None else self.expressions[default]
+
+
+def with_slide(data: bytes, slide: int) -> bytes:
+    """Return a serialised table with another slide for all its images, for one that comes from a cache."""
+    images, body = _split(data)
+    return _head([Image(image.build_id, slide) for image in images]) + body
+
+
+def _head(images: list[Image]) -> bytes:
+    rows = [[image.build_id, image.slide] for image in images]
+    return _MAGIC + json.dumps(rows).encode() + b"\n"
+
+
+def _split(data: bytes) -> tuple[list[Image], bytes]:
+    """Return the images, and the packed rest. Raises UserError."""
+    if not data.startswith(_MAGIC):
+        raise UserError("the trace's variables are of another version of ktcpdump-tui, or damaged")
+    line, _, body = data[len(_MAGIC) :].partition(b"\n")
+    try:
+        return [Image(build_id, int(slide)) for build_id, slide in json.loads(line)], body
+    except (ValueError, TypeError) as error:
+        raise UserError("the trace's variables are damaged: they cannot be read") from error
 
 
 def share_types(tables: Sequence[VariableTable]) -> None:

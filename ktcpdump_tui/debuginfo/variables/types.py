@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ktcpdump_tui.debuginfo.variables.constants import Encoding
+from ktcpdump_tui.debuginfo import dwarf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -125,7 +125,7 @@ class Type:
     def signed(self) -> bool:
         """Whether numbers of this (stripped) type may be negative."""
         if self.kind is Kind.BASE:
-            return self._detail in (Encoding.SIGNED, Encoding.SIGNED_CHAR)
+            return self._detail in (dwarf.ATE_SIGNED, dwarf.ATE_SIGNED_CHAR)
         if self.kind is Kind.ENUM:
             underlying = self.target.stripped()
             if underlying.kind is Kind.BASE:
@@ -137,13 +137,13 @@ class Type:
     def is_integer(self) -> bool:
         """Whether the (stripped) type is an integer of C: also _Bool, char and enumerations."""
         return self.kind is Kind.ENUM or (
-            self.kind is Kind.BASE and self._detail not in (Encoding.FLOAT, Encoding.COMPLEX_FLOAT)
+            self.kind is Kind.BASE and self._detail not in (dwarf.ATE_FLOAT, dwarf.ATE_COMPLEX_FLOAT)
         )
 
     @property
     def is_float(self) -> bool:
         """Whether the (stripped) type is float or double."""
-        return self.kind is Kind.BASE and self._detail == Encoding.FLOAT
+        return self.kind is Kind.BASE and self._detail == dwarf.ATE_FLOAT
 
     @property
     def is_structure(self) -> bool:

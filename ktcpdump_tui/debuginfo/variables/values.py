@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.debuginfo.variables.constants import Encoding
+from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.variables.places import (
     OPTIMISED_OUT,
     ImplicitPointer,
@@ -81,7 +81,7 @@ class Value:
     def raw(self) -> int | Missing:
         """Return the value's bits as an unsigned number."""
         kind = self.scalar
-        if kind.kind is Kind.BASE and kind.encoding == Encoding.FLOAT and kind.size == 16:
+        if kind.kind is Kind.BASE and kind.encoding == dwarf.ATE_FLOAT and kind.size == 16:
             return self.place.bits(self.shift, 80)
         return self.place.bits(self.shift, self.bits or kind.size * 8)
 
