@@ -47,6 +47,8 @@ def main() -> int:
                 sys.stdout.buffer.flush()
             errors.join()
             return process.wait() & 0xFF
+    except KeyboardInterrupt:
+        return 130
     except UserError as error:
         print(f"ktcpdump_tui.lab: {error}", file=sys.stderr)  # noqa: T201
         return error.status

@@ -36,9 +36,10 @@ PASSED_ON = (
     "COLUMNS",
     "LINES",
     "TZ",
-    "XDG_",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
     "PYTHON",
-    "KTCPDUMP_",
 )
 
 
@@ -79,6 +80,7 @@ class Lab:
         self._keeper: threading.Thread | None = None
         self._ended: str | Exception | None = None  # the console's last lines, or why it never started
         self._ready = False
+        self._closing = False
         self._outgoing = threading.Lock()
         self._numbers = itertools.count(1)
         self._running: dict[int, GuestProcess] = {}
@@ -120,13 +122,22 @@ class Lab:
         self.kernel = packages.fetch(self._version, self._progress)
         accelerator = self._accelerator or kvm.choose(tools, self.kernel)
         try:
-            if self._progress:
-                self._progress.say(f"booting Debian's kernel {self.release} ({kvm.describe(accelerator)})")
             self._boot(tools, accelerator)
+        except LabError as error:
+            self.close()
+            if accelerator != "kvm" or self._accelerator:
+                raise
+            # It passed the probe, and still not this.
+            self._say(f"{error.message.splitlines()[0]} Trying software emulation.")
+            self._boot(tools, "tcg")
         except BaseException:
             self.close()
             raise
         return self
+
+    def _say(self, text: str) -> None:
+        if self._progress:
+            self._progress.say(text)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
@@ -134,6 +145,8 @@ class Lab:
         self.close()
 
     def _boot(self, tools: Tools, accelerator: str) -> None:
+        self._say(f"booting Debian's kernel {self.release} ({kvm.describe(accelerator)})")
+        self._machine, self._ended, self._ready, self._closing = None, None, False, False
         started = time.monotonic()
         limit = BOOT_LIMIT[accelerator]
         self._keeper = threading.Thread(
@@ -149,14 +162,16 @@ class Lab:
                 tail = self._ended or (self._machine.tail() if self._machine else "")
                 raise LabError(
                     f"The virtual machine with kernel {self.release} {what}"
-                    f" ({kvm.describe(accelerator)}); its last words:\n{tail}"
+                    f" ({kvm.describe(accelerator)}). Its last words:\n{tail}"
                 )
         self.boot_seconds = time.monotonic() - started
 
     def close(self) -> None:
         """Take the machine down; what still runs in it is lost."""
-        if self._machine:
-            self._machine.stop()
+        with self._changed:
+            self._closing = True
+            if self._machine:
+                self._machine.stop()
         if self._keeper:
             self._keeper.join()
             self._keeper = None
@@ -165,7 +180,7 @@ class Lab:
         """Own the machine, whose children die with this thread, and dispatch what the agent says."""
         command = [sys.executable, "-I", "-S", agent.__file__]
         try:
-            self._machine = machine = Machine(
+            machine = Machine(
                 tools,
                 self.kernel,
                 command,
@@ -180,6 +195,10 @@ class Lab:
             return
         buffer = bytearray()
         try:
+            with self._changed:
+                self._machine = machine
+                if self._closing:
+                    return
             while data := machine.receive():
                 buffer += data
                 while (message := agent.unpack(buffer)) is not None:
@@ -208,7 +227,7 @@ class Lab:
             # The end of a stream may be seen before the keeper has collected the machine's last words.
             self._changed.wait_for(lambda: self._ended is not None, 10)
         return LabError(
-            f"The virtual machine with kernel {self.release} has ended; its last words:\n{self._ended}"
+            f"The virtual machine with kernel {self.release} has ended. Its last words:\n{self._ended}"
         )
 
     def _check_alive(self) -> None:

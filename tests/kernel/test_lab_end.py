@@ -124,12 +124,35 @@ def test_a_panic_is_told_with_the_last_words_of_the_guest() -> None:
 
 
 def test_a_guest_that_does_not_come_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(lab_module.BOOT_LIMIT, "tcg", 15.0)
+    monkeypatch.setitem(lab_module.BOOT_LIMIT, "tcg", 12.0)
     with (
-        pytest.raises(UserError, match=r"did not come up within 15 s(.|\n)*Kernel panic"),
+        pytest.raises(UserError, match=r"did not come up within 12 s(.|\n)*Kernel panic"),
         Lab(VERSION, append="panic=0 rdinit=/no-init", accelerator="tcg"),
     ):
         pass
+
+
+def test_kvm_that_does_not_serve_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A QEMU without that accelerator refuses, as one with a KVM that fails does.
+    arguments = machine.accelerator_arguments
+    refused = {"kvm": ["-accel", "none-such"], "tcg": arguments("tcg")}
+    monkeypatch.setattr(machine, "accelerator_arguments", refused.__getitem__)
+    monkeypatch.setattr(kvm, "choose", lambda *_: "kvm")
+    with Lab(VERSION) as lab:
+        assert lab.accelerator == "tcg"
+        assert lab.check_output("true") == ""
+
+
+def test_an_interrupt_while_it_boots(marker: str, tmp_path: Path) -> None:
+    for seconds in (0.0, 0.05, 2.0):
+        program = start(marker, tmp_path)
+        assert program.stderr is not None
+        assert b"booting" in program.stderr.readline()
+        time.sleep(seconds)
+        program.send_signal(signal.SIGINT)
+        program.communicate(timeout=20)
+        assert program.returncode == 130
+        assert wait_until_gone(marker, 5) == []
 
 
 def test_the_probe_of_kvm_is_a_real_boot() -> None:
