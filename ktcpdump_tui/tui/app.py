@@ -35,7 +35,7 @@ class DebuggerApp(TraceApp):
 
     def notice(self, text: str) -> None:
         """Say something for a few seconds."""
-        self.query_one(Banner).show_notice(text)
+        self.main.query_one(Banner).show_notice(text)
 
     # Moving
 
@@ -111,7 +111,7 @@ class DebuggerApp(TraceApp):
 
     def action_breakpoint(self) -> None:
         """Set or clear a breakpoint on the line under the source pane's cursor."""
-        view = self.query_one(SourceView)
+        view = self.main.query_one(SourceView)
         if view.document.file:
             self.toggle_line(view.document.file, view.cursor + 1)
 
@@ -130,16 +130,16 @@ class DebuggerApp(TraceApp):
     def action_prompt(self, kind: str) -> None:
         """Ask for a command or for what to search."""
         self._focus_before = self.focused
-        self.query_one(Prompt).ask(kind)
+        self.main.query_one(Prompt).ask(kind)
 
     def action_watch(self) -> None:
         """Ask for a watch expression."""
         self._focus_before = self.focused
-        self.query_one(Prompt).ask(":", "watch ")
+        self.main.query_one(Prompt).ask(":", "watch ")
 
     def on_prompt_left(self) -> None:
         """Give the focus back."""
-        (self._focus_before or self.query_one(TraceList)).focus()
+        (self._focus_before or self.main.query_one(TraceList)).focus()
 
     async def on_prompt_entered(self, message: Prompt.Entered) -> None:
         """Do what was entered."""
@@ -152,7 +152,7 @@ class DebuggerApp(TraceApp):
             if command is not None:
                 await command_runner.run(self, command)
         except UserError as error:
-            self.query_one(Banner).show_error(str(error))
+            self.main.query_one(Banner).show_error(str(error))
 
     def action_search(self, forward: bool) -> None:
         """Go to the next event, or the one before, that matches what was searched for last."""
@@ -161,7 +161,7 @@ class DebuggerApp(TraceApp):
             return
         found = self.navigator.matching(self._searched)
         if not found:
-            self.query_one(Banner).show_error(f"nothing in the trace is called {self._searched}")
+            self.main.query_one(Banner).show_error(f"nothing in the trace is called {self._searched}")
             return
         self.run_to(
             found, f"no {'later' if forward else 'earlier'} event matches {self._searched}", forward=forward
@@ -171,31 +171,36 @@ class DebuggerApp(TraceApp):
 
     def action_disassembly(self) -> None:
         """Show or hide the instructions."""
-        self.query_one(SourcePane).toggle_class("disassembly")
+        self.main.query_one(SourcePane).toggle_class("disassembly")
         self.call_after_refresh(self.show_source)
 
     def action_inspector(self) -> None:
         """Show or hide the inspector."""
-        self.screen.toggle_class("inspecting" if self.screen.has_class("compact") else "closed")
-        if self.focused is not None and not self.focused.display:
-            self.query_one(TraceList).focus()
-        self.call_after_refresh(self.ask_inspector)
+        self.main.toggle_class("inspecting" if self.main.has_class("compact") else "closed")
+        self.call_after_refresh(self._arranged)
+
+    def _arranged(self) -> None:
+        """Fill what became visible; keep the keyboard where something is."""
+        self.ask_inspector()
+        if self.focused is None:
+            table, source = self.main.query_one(TraceList), self.main.query_one(SourceView)
+            (table if table.region else source).focus()
 
     def action_section(self, number: int) -> None:
         """Show a section of the inspector."""
-        self.screen.add_class("inspecting")
-        self.screen.remove_class("closed")
-        self.call_after_refresh(self.query_one(Inspector).choose, NAMES[number - 1])
+        self.main.add_class("inspecting")
+        self.main.remove_class("closed")
+        self.call_after_refresh(self.main.query_one(Inspector).choose, NAMES[number - 1])
 
     def action_zoom(self) -> None:
         """Show the focused pane alone, or all."""
-        zoomed = [name for name in self.screen.classes if name.startswith("zoom-")]
+        zoomed = [name for name in self.main.classes if name.startswith("zoom-")]
         if zoomed:
-            self.screen.remove_class(*zoomed)
+            self.main.remove_class(*zoomed)
         elif isinstance(self.focused, FieldTree):
-            self.screen.add_class("zoom-inspector")
+            self.main.add_class("zoom-inspector")
         else:
-            self.screen.add_class("zoom-trace" if isinstance(self.focused, TraceList) else "zoom-source")
+            self.main.add_class("zoom-trace" if isinstance(self.focused, TraceList) else "zoom-source")
 
     def action_theme(self) -> None:
         """Dark or light."""
@@ -225,10 +230,10 @@ class DebuggerApp(TraceApp):
 
     def action_dismiss_banner(self) -> None:
         """Take the message away; then a zoomed pane back."""
-        banner = self.query_one(Banner)
+        banner = self.main.query_one(Banner)
         if banner.display:
             banner.dismiss()
-        elif any(name.startswith("zoom-") for name in self.screen.classes):
+        elif any(name.startswith("zoom-") for name in self.main.classes):
             self.action_zoom()
 
     async def action_quit(self) -> None:

@@ -13,7 +13,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
         (
             Binding("j", "neighbour(1)", "Next event of the list"),
             Binding("k", "neighbour(-1)", "Event before"),
-            Binding("s", "step('step')", "Step to the next source line, into inlined and traced functions"),
+            Binding("s", "step('step')", "Next source line, entering inlined and traced functions"),
             Binding("S", "step('reverse-step')", "Step backwards"),
             Binding("n", "step('next')", "Next source line of this frame"),
             Binding("N", "step('reverse-next')", "Next backwards"),

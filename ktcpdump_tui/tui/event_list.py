@@ -97,6 +97,11 @@ class EventList:
         return self._trace.header.started
 
     @property
+    def first(self) -> int:
+        """Number of the first event there is; above 1 where the oldest were removed."""
+        return self._first
+
+    @property
     def events(self) -> int:
         """Number of events listed."""
         if self._numbers is not None:

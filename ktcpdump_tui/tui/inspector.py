@@ -32,7 +32,7 @@ SECTIONS: Final = (
 NAMES: Final = tuple(name for name, _ in SECTIONS)
 
 #: Lines a section should have before a further one is shown.
-_SECTION_LINES: Final = 14
+_SECTION_LINES: Final = 18
 
 
 class SectionBar(Widget):

@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -81,6 +81,7 @@ class LineView(ScrollView, can_focus=True):
 
     line_count = 0
     cursor = 0
+    _style = Style.null()
 
     def set_lines(self, count: int, width: int = 0) -> None:
         """Say how many lines there are, and the widest one's width in cells (0: as wide as the widget)."""
@@ -98,11 +99,16 @@ class LineView(ScrollView, can_focus=True):
         """The styles of the theme in use."""
         return palette_of(self)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Make the visible lines; the widget's own style is worked out once for all of them."""
+        self._style = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """Make the visible line ``y`` (0 is the topmost on the screen)."""
         scroll_x, scroll_y = self.scroll_offset
         width = self.size.width
-        style = self.rich_style
+        style = self._style
         line = y + scroll_y
         if line >= self.line_count:
             return Strip.blank(width, style)

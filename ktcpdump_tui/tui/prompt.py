@@ -51,7 +51,10 @@ class Prompt(Horizontal):
         """Make the sign and the input."""
         yield Static(":", id="prompt-kind")
         yield Input(
-            id="prompt-input", compact=True, suggester=SuggestFromList([*COMMANDS], case_sensitive=False)
+            id="prompt-input",
+            compact=True,
+            select_on_focus=False,
+            suggester=SuggestFromList([*COMMANDS], case_sensitive=False),
         )
 
     def ask(self, kind: str, text: str = "") -> None:

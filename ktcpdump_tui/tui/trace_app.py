@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.app import App
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from textual import events
     from textual.app import ComposeResult
+    from textual.screen import Screen
 
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.tui.coverage import LineMark
@@ -58,7 +60,7 @@ class TraceApp(App[int]):
     reader of the trace. ``watches`` are expressions to begin with. The return value is the exit status.
     """
 
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "ktcpdump-tui"
     ENABLE_COMMAND_PALETTE = False
 
@@ -130,8 +132,18 @@ class TraceApp(App[int]):
     def on_resize(self, event: events.Resize) -> None:
         """Choose the layout for the size."""
         large = event.size.width >= LARGE[0] and event.size.height >= LARGE[1]
-        self.screen_stack[0].set_class(large, "large")
-        self.screen_stack[0].set_class(not large, "compact")
+        self.main.set_class(large, "large")
+        self.main.set_class(not large, "compact")
+
+    @property
+    def main(self) -> Screen[Any]:
+        """The screen with the panes, also while another one (help, log) is above it."""
+        return self.screen_stack[0]
+
+    @property
+    def shown(self) -> bool:
+        """Whether the panes are there: they are not while the application ends, and timers still call."""
+        return bool(self.screen_stack) and bool(self.main.query("#status"))
 
     @property
     def live(self) -> bool:
@@ -141,6 +153,8 @@ class TraceApp(App[int]):
     def _tick(self, *, first: bool = False) -> None:
         """Look what is new; everything the screen shows of a growing trace comes through here."""
         navigator = self.navigator
+        if not self.shown:
+            return
         if self.trace.finished and not first and self.control is None:
             self._timer.stop()
         try:
@@ -148,7 +162,8 @@ class TraceApp(App[int]):
             if changed and navigator.follow and navigator.newest:
                 self.go(navigator.newest, follow=True)
             elif changed:
-                self._show_list()
+                self._table.grow()
+                self.main.query_one(TraceHeader).refresh()
             if changed or time.monotonic() - self._covered_at > COVERAGE_TICK:
                 self._show_coverage()
         except UserError as error:
@@ -166,7 +181,7 @@ class TraceApp(App[int]):
         try:
             self.navigator.go(no, level=level, follow=follow)
         except IndexError as error:
-            self.query_one(Banner).show_notice(str(error))
+            self.main.query_one(Banner).show_notice(str(error))
             return
         self._show_list()
         self.show_source()
@@ -175,7 +190,7 @@ class TraceApp(App[int]):
 
     def _show_list(self) -> None:
         self._table.update(self.navigator.current, follow=self.navigator.follow)
-        self.query_one(TraceHeader).refresh()
+        self.main.query_one(TraceHeader).refresh()
 
     def instruction(self) -> Instruction | None:
         """Return the instruction executed at the current event, None before the first."""
@@ -189,7 +204,7 @@ class TraceApp(App[int]):
         instruction = self.instruction()
         if instruction is None:
             return
-        pane, level = self.query_one(SourcePane), self.navigator.level
+        pane, level = self.main.query_one(SourcePane), self.navigator.level
         pane.show_instruction(instruction, level, self.navigator.function_of(instruction))
         if instruction.source is None:
             pane.show_missing(*self._no_line(instruction))
@@ -210,7 +225,7 @@ class TraceApp(App[int]):
 
     def show_file(self, file: str, line: int, column: int = 0, *, inner: bool = True) -> None:
         """Show a line of a file, as soon as the file was found."""
-        pane = self.query_one(SourcePane)
+        pane = self.main.query_one(SourcePane)
         self._wanted = (file, line, column, inner)
         found = self._documents.known(file)
         if found is None:
@@ -227,25 +242,25 @@ class TraceApp(App[int]):
         self._show_marks()
 
     def _loaded(self, file: str, _found: Document | Missing) -> None:
-        if self._wanted[0] == file:
+        if self.shown and self._wanted[0] == file:
             self.show_file(*self._wanted[:3], inner=self._wanted[3])
 
     def _show_coverage(self) -> None:
         self._covered_at = time.monotonic()
         hits = self.trace.hits()
         self._marks = coverage(self.trace.line_hits(), self.trace.line_states())
-        self.query_one(SourcePane).disassembly.show_hits(hits, unknown=self.trace.lost())
+        self.main.query_one(SourcePane).disassembly.show_hits(hits, unknown=self.trace.lost())
         self._show_marks()
 
     def _show_marks(self) -> None:
-        view = self.query_one(SourcePane).view
+        view = self.main.query_one(SourcePane).view
         file = view.document.file
         view.show_marks(self._marks.get(file, {}), self.navigator.breakpoint_lines(file))
 
     @property
     def source_file(self) -> str:
         """The file in the source pane, as the line table names it; empty where there is none."""
-        return self.query_one(SourcePane).view.document.file
+        return self.main.query_one(SourcePane).view.document.file
 
     def show_breakpoints(self) -> None:
         """Show changed breakpoints."""
@@ -255,14 +270,16 @@ class TraceApp(App[int]):
 
     def ask_inspector(self) -> None:
         """Order the content of the inspector's visible sections."""
-        inspector = self.query_one(Inspector)
+        inspector = self.main.query_one(Inspector)
         if not self.navigator.current or not inspector.display:
             return
         opened = {name: inspector.opened(name) for name in inspector.shown}
         self.decoding.order(Order(self.navigator.current, opened, tuple(self.watches)))
 
     def _decoded(self, _order: Order, content: Content) -> None:
-        inspector = self.query_one(Inspector)
+        if not self.shown:
+            return
+        inspector = self.main.query_one(Inspector)
         for name, fields in content.sections.items():
             inspector.show(name, fields)
         since = f", * since {content.previous:,}" if content.previous is not None else ""
@@ -271,7 +288,7 @@ class TraceApp(App[int]):
     def step(self, command: str) -> None:
         """Order a step; several may wait in turn."""
         if command.endswith("continue") and not self.navigator.breakpoints:
-            self.query_one(Banner).show_notice("no breakpoint is set: b sets one on the source line")
+            self.main.query_one(Banner).show_notice("no breakpoint is set: b sets one on the source line")
             return
         direction = "earlier" if command.startswith("reverse-") else "later"
         self._order_step(command, frozenset(self.navigator.breakpoints), f"{command}: no {direction} event")
@@ -288,20 +305,24 @@ class TraceApp(App[int]):
         self.stepping.order(StepOrder(command, start, packet, found, failure, wrap))
 
     def _stepped(self, order: StepOrder, stop: Stop | None) -> None:
+        if not self.shown:
+            return
         if stop is None:
-            self.query_one(Banner).show_notice(order.failure)
+            self.main.query_one(Banner).show_notice(order.failure)
         else:
             self.go(stop.no, level=stop.up)
 
     def fail(self, error: BaseException) -> None:
         """Show an error that happened elsewhere; one of our own making goes to the log in full."""
+        if not self.shown:
+            return
         if not isinstance(error, UserError | IndexError):
             traceback.print_exception(error)
-            self.query_one(Banner).show_error(
+            self.main.query_one(Banner).show_error(
                 f"internal error: {type(error).__name__}: {error} (l shows the log)"
             )
         else:
-            self.query_one(Banner).show_error(str(error))
+            self.main.query_one(Banner).show_error(str(error))
 
     def show_status(self) -> None:
         """Show how far everything is."""
@@ -310,7 +331,7 @@ class TraceApp(App[int]):
         if now - since >= 1:
             self._rate = (len(trace) - events) / (now - since)
             self._rate_from = (now, len(trace))
-        self.query_one(StatusBar).show(
+        self.main.query_one(StatusBar).show(
             Status(
                 mode=self._mode(),
                 position=navigator.current,

@@ -88,21 +88,39 @@ class TraceList(LineView):
         self.current = 0
         self.breakpoints: frozenset[int] = frozenset()
         self._columns: Columns | None = None
+        self._first = 1
 
-    def update(self, current: int, *, follow: bool) -> None:
-        """Show that the trace grew or that ``current`` is the event looked at."""
-        self.current = current
+    def grow(self) -> None:
+        """Show that the trace grew, or lost its oldest events, without moving what is on the screen."""
+        removed = self.rows.first - self._first
+        self._first = self.rows.first
         self.set_lines(len(self.rows))
         self._columns = None
-        if len(self.rows) and current:
-            row = self.rows.row_of(current)
-            self.cursor = row
-            if follow:
-                top = max(0, len(self.rows) - self.page_lines)
-                self.scroll_to(y=top, animate=False, immediate=True, force=True)
-            else:
-                self.show_line(row, margin=1)
+        if removed:
+            self.scroll_to(
+                y=max(0, self.scroll_offset.y - removed), animate=False, immediate=True, force=True
+            )
         self.refresh()
+
+    def update(self, current: int, *, follow: bool) -> None:
+        """Show that ``current`` is the event looked at."""
+        rows, before, top = len(self.rows), self.cursor, self.scroll_offset.y
+        grown = rows != self.line_count
+        self.current, self._first = current, self.rows.first
+        self.set_lines(rows)
+        self._columns = None
+        if rows and current:
+            self.cursor = self.rows.row_of(current)
+            if follow:
+                end = max(0, rows - self.page_lines)
+                self.scroll_to(y=end, animate=False, immediate=True, force=True)
+            else:
+                self.show_line(self.cursor, margin=1)
+        if grown or self.scroll_offset.y != top:
+            self.refresh()
+        else:
+            self.refresh_line(before)
+            self.refresh_line(self.cursor)
 
     @property
     def columns(self) -> Columns:

@@ -20,9 +20,9 @@ UNNAMED: Final = "<unnamed>"
 #: Fields of struct sk_buff that are shown first; the others follow in the order of their declaration.
 # fmt: off
 _FIRST: Final = (
-    "len", "data_len", "protocol", "dev", "skb_iif", "mark", "priority", "pkt_type", "ip_summed", "csum", "hash",
-    "vlan_tci", "sk", "cloned", "users", "truesize", "mac_header", "network_header", "transport_header",
-    "inner_network_header", "head", "data", "tail", "end",
+    "len", "data_len", "protocol", "dev", "skb_iif", "mark", "priority", "pkt_type", "ip_summed", "csum",
+    "hash", "vlan_tci", "sk", "cloned", "users", "truesize", "mac_header", "network_header",
+    "transport_header", "inner_network_header", "head", "data", "tail", "end",
 )
 # fmt: on
 
