@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{PROGRAM}: {error}")
         if verbose and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
+        if isinstance(error.__cause__, OSError):
+            forget_stdout()
         return error.status
     except BrokenPipeError:
         forget_stdout()
@@ -99,8 +102,17 @@ def _check_places(options: Options) -> None:
     if not options.headless and not options.compare and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("stdout is no terminal to draw a screen on", "add --no-tui for a table, or --json")
     for flag, name in (("-w", options.write), ("-o", options.record)):
-        if name and name != "-" and not Path(name).expanduser().parent.is_dir():
-            raise UserError(f"{flag} {name}: there is no such folder")
+        if name and name != "-":
+            _check_writable(flag, Path(name).expanduser())
+
+
+def _check_writable(flag: str, path: Path) -> None:
+    if path.is_dir():
+        raise UserError(f"{flag} {path} is a folder", f"name a file in it: {flag} {path / 'NAME'}")
+    if not path.parent.is_dir():
+        raise UserError(f"{flag} {path}: there is no folder {path.parent}", f"mkdir -p {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"{flag} {path} cannot be written: permission denied", "name a file you may write")
 
 
 def _check_words(options: Options) -> None:

@@ -72,29 +72,51 @@ class Passing:
 
 
 class Announcing(Passing):
-    """Says when there is something new to read: at each flush once the plan is there, and at the end."""
+    """Makes the trace when there is something to put in it, and says when there is something new to read.
 
-    def __init__(self, sink: TraceSink, announce: Callable[[], None]) -> None:
-        super().__init__(sink)
+    A capture that fails before it begins leaves no file, and harms none that was there. ``announce`` is
+    called at each flush once header and plan are there, and at the end.
+    """
+
+    def __init__(self, make: Callable[[], TraceSink], announce: Callable[[], None]) -> None:
+        self._make = make
         self._announce = announce
+        self._begun = False
+        self._readable = False
+
+    def write_header(self, header: TraceHeader) -> None:
+        """Make the trace, and pass the header on."""
+        if not self._begun:
+            self._sink = self._make()
+            self._begun = True
+        super().write_header(header)
+
+    def write_plan(self, instructions: Sequence[Instruction]) -> None:
+        """Pass the plan on."""
+        super().write_plan(instructions)
+        self._readable = True
 
     def flush(self) -> None:
         """Pass on, and announce."""
-        super().flush()
-        self._announce()
+        if self._begun:
+            super().flush()
+        if self._readable:
+            self._announce()
 
     def close(self, summary: Summary | None) -> None:
         """Pass on, and announce."""
-        super().close(summary)
-        self._announce()
+        if self._begun:
+            super().close(summary)
+        if self._readable:
+            self._announce()
 
 
 class Session:
     """A capture in a thread of its own that writes a trace; what is common to all kinds.
 
     ``path`` is the trace: the file named by -o, or a temporary one that ``close`` deletes. ``error`` is what
-    ended the capture, if that was an error. ``console`` shows
-    what is going on.
+    ended the capture, if that was an error. ``console`` shows what is
+    going on.
     """
 
     def __init__(self, options: Options, console: Console) -> None:
@@ -104,7 +126,7 @@ class Session:
         self.console = console
         self._changed = threading.Condition()
         self._news = False
-        self._header_written = False
+        self._readable = False
         self._ended = False
         self._stopping = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -175,8 +197,8 @@ class Session:
 
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._header_written or self._ended, 0.5)
-                written, ended = self._header_written, self._ended
+                self._changed.wait_for(lambda: self._readable or self._ended, 0.5)
+                written, ended = self._readable, self._ended
             if written:
                 return Trace.open(self.path)
             if ended:
@@ -184,12 +206,16 @@ class Session:
 
     def _announce(self) -> None:
         with self._changed:
-            self._news = self._header_written = True
+            self._news = self._readable = True
             self._changed.notify_all()
 
     def _run(self) -> None:
+        sink = Announcing(self._writer, self._announce)
         try:
-            self._capture(Announcing(self._writer(), self._announce))
+            try:
+                self._capture(sink)
+            finally:
+                sink.close(None)
         except BaseException as error:
             self.error = error
         finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from ktcpdump_tui.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -69,8 +71,7 @@ class TableOutput:
         """Write nothing: the counts go to stderr."""
 
     def _write(self, lines: list[str]) -> None:
-        self._stream.write("".join(f"{line}\n" for line in lines))
-        self._stream.flush()
+        _write(self._stream, lines)
 
 
 class JsonOutput:
@@ -94,5 +95,15 @@ class JsonOutput:
             self._write([self._lines.summary(summary)])
 
     def _write(self, lines: list[str]) -> None:
-        self._stream.write("".join(f"{line}\n" for line in lines))
-        self._stream.flush()
+        _write(self._stream, lines)
+
+
+def _write(stream: TextIO, lines: list[str]) -> None:
+    """Write lines and flush. UserError where there is no room; BrokenPipeError as it is."""
+    try:
+        stream.write("".join(f"{line}\n" for line in lines))
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot write to stdout: {error.strerror}", "make room where it leads") from error

@@ -30,21 +30,42 @@ class EventValues:
     """
 
     def __init__(self, trace: Trace, watches: Sequence[str]) -> None:
-        names = [name for name in trace.blob_names() if name.partition(":")[0] == blobs.VARIABLES]
-        data = [found for name in names if (found := trace.blob(name)) is not None]
-        self._tables = [VariableTable.from_bytes(each) for each in data]
-        share_types(self._tables)
-        self._symbols = {one.address: one.ksym for one in trace.plan}
+        self._trace = trace
+        self._watches = {watch: compile_expression(watch) for watch in watches}
+        self._tables: list[VariableTable] | None = None
+        self._symbols: dict[int, str] = {}
         self._entered: dict[tuple[int, int], tuple[str, tuple[int, ...]]] = {}
-        types = self._tables[0].types if self._tables else None
-        self._watches = {watch: compile_expression(watch, types) for watch in watches}
-        for expression in self._watches.values():
-            if self._tables:
-                expression.check(self._tables)
+
+    def passes(self, event: Event) -> None:
+        """Take note of an event, shown or not. With the first one everything about it is in the trace."""
+        if self._tables is None:
+            self._tables = self._read()
+        instruction = event.instruction
+        if instruction.offset in _ENTRY_OFFSETS and event.cfa is not None:
+            frame = event.packet_id, event.cfa
+            self._entered.pop(frame, None)
+            self._entered[frame] = instruction.symbol, event.regs
+            if len(self._entered) > _FRAMES:
+                del self._entered[next(iter(self._entered))]
+
+    def _read(self) -> list[VariableTable]:
+        """Read the tables of the trace, and refuse a watch that has no meaning in them."""
+        trace = self._trace
+        names = [name for name in trace.blob_names() if name.partition(":")[0] == blobs.VARIABLES]
+        tables = [VariableTable.from_bytes(data) for name in names if (data := trace.blob(name)) is not None]
+        share_types(tables)
+        self._symbols = {one.address: one.ksym for one in trace.plan}
+        if tables:
+            self._watches = {watch: compile_expression(watch, tables[0].types) for watch in self._watches}
+            for expression in self._watches.values():
+                expression.check(tables)
+        return tables
 
     def watch(self, event: Event, expression: str) -> Watched:
         """Evaluate a watch expression."""
-        table = self._table(event) or (self._tables[0] if self._tables else None)
+        table = self._table(event)
+        if table is None and self._tables:
+            table = self._tables[0]
         return self._watches[expression].evaluate(event, table, self._entry_registers, self._symbols.get)
 
     def locals(self, event: Event) -> dict[str, Any]:
@@ -56,19 +77,9 @@ class EventValues:
                 found.setdefault(variable.name, variable.value)
         return found
 
-    def passes(self, event: Event) -> None:
-        """Take note of an event, shown or not."""
-        instruction = event.instruction
-        if instruction.offset in _ENTRY_OFFSETS and event.cfa is not None:
-            frame = event.packet_id, event.cfa
-            self._entered.pop(frame, None)
-            self._entered[frame] = instruction.symbol, event.regs
-            if len(self._entered) > _FRAMES:
-                del self._entered[next(iter(self._entered))]
-
     def _table(self, event: Event) -> VariableTable | None:
         address = event.instruction.address
-        return next((table for table in self._tables if table.at(address) is not None), None)
+        return next((table for table in self._tables or () if table.at(address) is not None), None)
 
     def _entry_registers(self, event: Event) -> Sequence[int] | None:
         """Return the registers when the event's frame was entered, None where that was not seen."""

@@ -127,8 +127,9 @@ def test_a_trace_that_may_not_be_read(tmp_path: Path) -> None:
 
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:
-    assert "there is no such folder" in refused(1, "--no-tui", "-w", str(tmp_path / "no/x.pcap"))
-    assert "there is no such folder" in refused(1, "--no-tui", "-o", str(tmp_path / "no/x.ktrace"))
+    assert "there is no folder" in refused(1, "--no-tui", "-w", str(tmp_path / "no/x.pcap"))
+    assert "there is no folder" in refused(1, "--no-tui", "-o", str(tmp_path / "no/x.ktrace"))
+    assert "is a folder" in refused(1, "--no-tui", "-o", str(tmp_path))
     assert "does not exist" in refused(1, "--no-tui", "-s", str(tmp_path / "no"))
 
 
@@ -193,7 +194,15 @@ def test_a_full_disk_is_one_sentence() -> None:
         )
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert "No space left" in result.stderr
+    assert result.stderr.startswith("ktcpdump-tui: cannot write to stdout: No space left")
+
+
+def test_a_capture_that_cannot_begin_leaves_an_older_recording_alone(tmp_path: Path) -> None:
+    older = tmp_path / "older.ktrace"
+    shutil.copy(TRACE, older)
+    refused(1, "--no-tui", "-o", str(older), command=as_nobody(tmp_path))
+    assert older.read_bytes() == TRACE.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["older.ktrace"]
 
 
 def test_an_unexpected_error_asks_for_a_report(tmp_path: Path) -> None:

@@ -229,8 +229,12 @@ def test_values_of_a_recorded_ping() -> None:
 
 
 def test_a_watch_without_meaning_is_refused() -> None:
-    with Trace.open(PING) as trace, pytest.raises(UsageError, match="nosuchfield"):
-        EventValues(trace, ["skb->nosuchfield"])
+    with Trace.open(PING) as trace:
+        values = EventValues(trace, ["skb->nosuchfield"])
+        with pytest.raises(UsageError, match="nosuchfield"):
+            values.passes(trace.event(1))
+    with pytest.raises(UsageError):
+        EventValues(trace, ["skb->"])
 
 
 # Limits and selection
