@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
+import threading
 import zlib
 from pathlib import Path
 from typing import Final
@@ -61,13 +61,12 @@ class DiskCache:
         path = self._path(build_id, name)
         with contextlib.suppress(OSError):  # full or read-only: the work is done again next time
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+            temporary = path.with_name(f".new-{os.getpid()}-{threading.get_ident()}")
             try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(zlib.crc32(body).to_bytes(4, "little") + body)
-                Path(temporary).replace(path)
+                temporary.write_bytes(zlib.crc32(body).to_bytes(4, "little") + body)
+                temporary.replace(path)
             except BaseException:
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
             self._unchecked += len(body)
             if self._unchecked >= min(_BETWEEN_TRIMS, self.limit // 4):

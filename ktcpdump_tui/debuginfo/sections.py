@@ -7,17 +7,13 @@ be, as modules are (``.ko.xz``, ``.ko.zst``, ``.ko.gz``).
 
 from __future__ import annotations
 
-import gzip
 import io
 import itertools
-import lzma
 import mmap
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final, Literal
-
-import zstandard
 
 from ktcpdump_tui.errors import UserError
 
@@ -293,17 +289,23 @@ def _not_elf(path: Path, view: memoryview) -> UserError:
 def _unpack_file(path: Path, data: mmap.mmap) -> bytes | None:
     """Return the contents of a file that is compressed as a whole, None where it is not."""
     magic = data[:6]
+    if not magic.startswith((b"\xfd7zXZ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
+        return None
+    # Imported here, as for sections below: few files are packed, and every start would pay.
+    import gzip
+    import lzma
+
+    import zstandard
+
     try:
-        if magic.startswith(b"\xfd7zXZ"):
+        if magic.startswith(b"\xfd"):
             return lzma.decompress(data)
-        if magic.startswith(b"\x1f\x8b"):
+        if magic.startswith(b"\x1f"):
             return gzip.decompress(data)
-        if magic.startswith(b"\x28\xb5\x2f\xfd"):
-            with zstandard.ZstdDecompressor().stream_reader(memoryview(data)) as reader:
-                return reader.read()
+        with zstandard.ZstdDecompressor().stream_reader(memoryview(data)) as reader:
+            return reader.read()
     except (lzma.LZMAError, OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise UserError(f"{path} is damaged: it cannot be decompressed ({error})") from error
-    return None
 
 
 def _unpack_compressed(path: Path, section: Section, raw: memoryview) -> bytes:
@@ -314,6 +316,8 @@ def _unpack_compressed(path: Path, section: Section, raw: memoryview) -> bytes:
     if kind == _ELFCOMPRESS_ZLIB:
         return _inflate(path, section, body, size)
     if kind == _ELFCOMPRESS_ZSTD and size <= _LARGEST_SECTION:
+        import zstandard
+
         try:
             with zstandard.ZstdDecompressor().stream_reader(body) as reader:
                 # In pieces, for ``size`` may be wrong and would be allocated at once.
