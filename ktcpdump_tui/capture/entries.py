@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ktcpdump_tui import arch
 from ktcpdump_tui.capture.program import POINTER_TO, InstructionEntry, InstructionFlag
+from ktcpdump_tui.kernel.text import NOP5
 from ktcpdump_tui.model import FrameRule, Instruction, ProbeState
 
 if TYPE_CHECKING:
@@ -22,17 +23,22 @@ ENTRY_RULE = FrameRule(arch.STACK_POINTER, arch.ENTRY_CFA_OFFSET)
 class ProbeSet:
     """``entries`` and ``others`` are the addresses for the two BPF functions; ``table`` is what they look up.
 
+    ``tracer`` are functions whose entry is hooked through the function tracer instead of a kprobe.
+
     ``unknown_frames`` are asked instructions left out because no rule tells where their frame is.
     """
 
     entries: list[int] = field(default_factory=list)
+    tracer: list[int] = field(default_factory=list)
     others: list[int] = field(default_factory=list)
     table: dict[int, InstructionEntry] = field(default_factory=dict)
     unknown_frames: dict[int, str] = field(default_factory=dict)
 
 
 def probe_set(
-    plan: Plan, leaves_of: Callable[[PlannedFunction], Sequence[Instruction]] = lambda _: ()
+    plan: Plan,
+    leaves_of: Callable[[PlannedFunction], Sequence[Instruction]] = lambda _: (),
+    multi: bool = False,
 ) -> ProbeSet:
     """Return the probes of ``plan``.
 
@@ -57,7 +63,11 @@ def probe_set(
         if not inner and callers_matter and not leaves:
             leaves = {one.address: one for one in leaves_of(function)}
         frames = bool(inner) or bool(leaves and callers_matter)
-        _add_entry(probes, function, asked.get(function.entry), frames, function.entry in leaves)
+        entry = asked.get(function.entry)
+        if multi and not frames and entry is not None and entry.code == NOP5:
+            _add_tracer(probes, function, entry)
+        else:
+            _add_entry(probes, function, entry, frames, function.entry in leaves)
         if not frames:
             continue
         for address in sorted({*inner, *leaves}):
@@ -92,12 +102,40 @@ def _add_entry(
         flags |= InstructionFlag.LEAVES
     if not function.arguments:
         flags |= InstructionFlag.NO_SKB
-    arguments = tuple(one.register | (POINTER_TO if one.indirect else 0) for one in function.arguments[:2])
     index = asked.index if asked else 0
     probes.entries.append(function.entry)
     probes.table[function.entry] = InstructionEntry(
-        function.entry, index, function.number, ENTRY_RULE.register, ENTRY_RULE.offset, flags, arguments
+        function.entry,
+        index,
+        function.number,
+        ENTRY_RULE.register,
+        ENTRY_RULE.offset,
+        flags,
+        _arguments(function),
     )
+
+
+def _add_tracer(probes: ProbeSet, function: PlannedFunction, entry: Instruction) -> None:
+    """Add an entry that the function tracer hooks.
+
+    It tells the function's address: the entry's distance from that takes the place of the CFA offset.
+    """
+    start = function.symbol.address
+    flags = InstructionFlag(0) if function.arguments else InstructionFlag.NO_SKB
+    probes.tracer.append(start)
+    probes.table[start] = InstructionEntry(
+        start,
+        entry.index,
+        function.number,
+        ENTRY_RULE.register,
+        entry.address - start,
+        flags,
+        _arguments(function),
+    )
+
+
+def _arguments(function: PlannedFunction) -> tuple[int, ...]:
+    return tuple(one.register | (POINTER_TO if one.indirect else 0) for one in function.arguments[:2])
 
 
 def _entry(

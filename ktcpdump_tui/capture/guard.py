@@ -1,4 +1,4 @@
-"""The rate guard: how much of a CPU does tracing take, and is that still acceptable?
+"""The rate guard: how much of a CPU tracing takes, and whether that is still acceptable.
 
 The kernel measures the run time of BPF programs while asked to (include/uapi/linux/bpf.h:
 BPF_ENABLE_STATS). What it does not measure is the trap that leads to the program, so a fixed cost per run

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KernelLayout:
-    """Byte offsets in the running kernel's structures (include/linux/skbuff.h, netdevice.h, net/net_namespace.h).
+    """Byte offsets in the running kernel's structures (include/linux/skbuff.h and others).
 
     ``macros`` are names and values for the C program; ``vlan_present`` is a C expression over ``skb``.
     ``consume_has_location`` and ``kfree_has_reason`` say what the tracepoints tell.

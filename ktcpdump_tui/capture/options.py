@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: CLI.md: what is probed where no SPEC is given.
 DEFAULT_SPECS: Final = ("ip_rcv", "dev_hard_start_xmit")

@@ -72,6 +72,11 @@ class Plan:
         """The addresses to probe."""
         return [one.address for one in self.instructions if one.probe is ProbeState.ATTACHED]
 
+    @property
+    def entry_only(self) -> frozenset[int]:
+        """The indices of entries of functions of which nothing else is in the plan."""
+        return frozenset(one.instructions[0] for one in self.functions if len(one.instructions) == 1)
+
     def at(self, address: int) -> Instruction | None:
         """Return the instruction at ``address``."""
         return next((one for one in self.instructions if one.address == address), None)

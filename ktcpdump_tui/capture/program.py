@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui import arch
+from ktcpdump_tui.capture.guard import run_time
+from ktcpdump_tui.capture.multi import load_program
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import layout as trace_layout
 
@@ -57,8 +59,10 @@ POINTER_TO: Final = 0x80
 
 @dataclass(frozen=True, slots=True)
 class InstructionEntry:
-    """What the program has to know of one probed address. ``arguments`` are positions among the integer
-    arguments, with POINTER_TO where the argument is a ``struct sk_buff **``.
+    """What the program has to know of one probed address.
+
+    ``arguments`` are positions among the integer arguments, with POINTER_TO where the argument is a
+    ``struct sk_buff **``.
     """
 
     address: int
@@ -95,8 +99,11 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class ProgramText:
-    """All that the program's text depends on. ``origins`` are (start, end, origin name) address ranges of
-    the functions that copy an skb header; ``extra`` is C text for --capture, ``extra_bytes`` its room.
+    """All that the program's text depends on.
+
+    ``origins`` are (start, end, origin name) address ranges of the functions that copy an skb header;
+    ``extra`` is C text for --capture, ``extra_bytes`` its room; ``multi`` where entries are also hooked
+    through the function tracer.
     """
 
     layout: KernelLayout
@@ -110,6 +117,7 @@ class ProgramText:
     origins: tuple[tuple[int, int, str], ...] = ()
     extra: str = ""
     extra_bytes: int = 8
+    multi: bool = False
 
     def render(self) -> str:
         """Return the C text for BCC."""
@@ -133,6 +141,7 @@ class ProgramText:
             "SELECT_MARK": int(select.mark is not None),
             "SELECT_IFNAME": int(select.ifname is not None),
             "SELECT_NETNS": int(select.netns is not None),
+            "MULTI": int(self.multi),
             "COPY_ORIGINS": " ".join(
                 f"if (caller >= {low:#x}ULL && caller < {high:#x}ULL) origin = ORIGIN_{name.upper()};"
                 for low, high, name in self.origins
@@ -180,12 +189,15 @@ class Program:
             self.functions: dict[str, int] = {
                 name: self._bpf.load_func(name, bcc.BPF.KPROBE).fd for name in self.KPROBES
             }
+            self.multi = load_program(self._bpf.dump_func("on_entry_multi")) if text.multi else -1
             emitter = self._bpf["emitter"]
             emitter[ctypes.c_int(0)] = ctypes.c_int(self._bpf.load_func("on_emit", bcc.BPF.KPROBE).fd)
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(
                 f"The kernel or BCC refused the BPF program: {error}",
-                "ktcpdump-tui --check says what this machine lacks; the compiler's words are in the log with -v.",
+                "see what this machine lacks: ktcpdump-tui --check",
             ) from error
         self.event_bytes = text.event_bytes
         self.note_bytes = text.note_bytes
@@ -227,8 +239,25 @@ class Program:
         """Return how many events the program has tried to send, over all CPUs."""
         return sum(int(cpu.seq) for cpu in self._bpf["cpus"][ctypes.c_int(0)])
 
+    def skipped(self) -> int:
+        """Return how many hits the kernel passed over because a BPF program was running on that CPU already.
+
+        Kernels that do not count them (before 6.5) say 0.
+        """
+        total = 0
+        for program in (self.functions["on_entry"], self.functions["on_instruction"], self.multi):
+            if program >= 0:
+                try:
+                    total += run_time(program).skipped
+                except OSError:
+                    return 0
+        return total
+
     def close(self) -> None:
         """Let go of the program and its maps."""
+        if self.multi >= 0:
+            os.close(self.multi)
+            self.multi = -1
         self._bpf.cleanup()
 
 

@@ -19,10 +19,11 @@ from ktcpdump_tui.capture.attach import KprobeEvents
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
 from ktcpdump_tui.capture.guard import RateGuard
 from ktcpdump_tui.capture.hooks import copy_origins, hook_addresses
+from ktcpdump_tui.capture.multi import attach_multi
 from ktcpdump_tui.capture.notetap import FreeTap
 from ktcpdump_tui.capture.program import Program, ProgramText, Selection, drop_reasons
 from ktcpdump_tui.capture.ring import RecordRing, RowRing
-from ktcpdump_tui.capture.target import TargetKernel
+from ktcpdump_tui.capture.target import MANY_ENTRIES, TargetKernel
 from ktcpdump_tui.capture.worker import Worker
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.model import ProbeState, Summary, TraceHeader
@@ -71,6 +72,8 @@ class CaptureSession:
         self._command: subprocess.Popen[bytes] | None = None
         self._tap: FreeTap | None = None
         self._counts: dict[str, int] = {}
+        self._tracer: list[int] = []
+        self._link = -1
         self._started = 0.0
         self._new = threading.Event()
         self._cancelled = threading.Event()
@@ -78,7 +81,7 @@ class CaptureSession:
     # ---- starting
 
     def start(self) -> None:
-        """Attach; when this returns, probes are armed. Raises UserError and UsageError, and leaves nothing behind."""
+        """Attach; when this returns, probes are armed. Raises UserError and UsageError, and cleans up."""
         try:
             self._prepare()
         except BaseException:
@@ -90,27 +93,29 @@ class CaptureSession:
         self._progress("reading the kernel's symbols and types", 0, 0)
         kernel = self._kernel = TargetKernel.running(options)
         plan = kernel.plan(options)
-        probes = probe_set(plan, kernel.leaves_of)
+        probes = probe_set(plan, kernel.leaves_of, kernel.multi)
         plan = plan.refused(probes.unknown_frames)
+        extra = kernel.capture_code(options.captures)
         self._progress("compiling the BPF program", 0, 0)
         with ThreadPoolExecutor(1, "bpf-compiler") as pool:
             # clang runs outside Python's lock: the lines are looked up meanwhile
-            compiling = pool.submit(self._compile, kernel, probes)
-            annotated = kernel.symbols.annotate(plan.instructions)
-            tables = kernel.variable_tables(annotated)
+            compiling = pool.submit(self._compile, kernel, probes, extra)
+            plan = self._define(kernel, plan, probes)
+            entry_only = plan.entry_only if len(plan.functions) > MANY_ENTRIES else frozenset()
+            annotated = kernel.symbols.annotate(plan.instructions, entry_only)
+            tables = kernel.variable_tables([one for one in annotated if one.index not in entry_only])
             program = self._program = compiling.result()
         plan = replace(plan, instructions=tuple(annotated))
         program.load_instructions(probes.table.values())
         program.set_packet_limit(options.packets or 0)
-        plan = self._define(kernel, plan, probes)
         self.plan = plan
         self._write_beginning(kernel, plan, tables)
         self._open_rings(program)
         self._arm(program)
 
-    def _compile(self, kernel: TargetKernel, probes: ProbeSet) -> Program:
+    def _compile(self, kernel: TargetKernel, probes: ProbeSet, extra_code: tuple[str, int]) -> Program:
         options = self.options
-        extra, extra_bytes = kernel.capture_code(options.captures)
+        extra, extra_bytes = extra_code
         text = ProgramText(
             layout=kernel.layout,
             filter_c=kernel.filter_c,
@@ -123,12 +128,14 @@ class CaptureSession:
             origins=copy_origins(kernel.kallsyms),
             extra=extra,
             extra_bytes=extra_bytes,
+            multi=bool(probes.tracer),
         )
         return Program(text)
 
     def _define(self, kernel: TargetKernel, plan: Plan, probes: ProbeSet) -> Plan:
         """Define all probes in the kernel; return the plan with what it refused."""
         events = self._events = KprobeEvents(kernel.text_base)
+        self._tracer = probes.tracer
 
         def tell(done: int, of: int) -> None:
             self._progress("defining probes", done, of)
@@ -145,7 +152,7 @@ class CaptureSession:
             self.messages.append(f"packets' lives are followed without {', '.join(missing)}")
         lost_entries = [f for f in plan.functions if f.entry in refused]
         self.messages += [
-            f"{f.function}: the kernel refuses a probe on its entry ({refused[f.entry]}): no packet is known in it"
+            f"{f.function}: no packet is known in it, the kernel refuses its entry ({refused[f.entry]})"
             for f in lost_entries
         ]
         return plan.refused(refused)
@@ -164,6 +171,14 @@ class CaptureSession:
         )
         self._started = time.monotonic()
         self._events.attach(program.functions)
+        if self._tracer:
+            try:
+                self._link = attach_multi(program.multi, self._tracer)
+            except OSError as error:
+                raise UserError(
+                    f"the kernel's function tracer refuses {len(self._tracer)} functions: {error.strerror}",
+                    "see what there is: wc -l /sys/kernel/tracing/available_filter_functions",
+                ) from error
         self._worker.start()
         if self.options.ready_file:
             try:
@@ -215,12 +230,12 @@ class CaptureSession:
     # ---- running
 
     def _watch(self, stored: int) -> dict[str, int]:
-        """Called by the worker a few times a second: limits, losses, the guard."""
+        """Look at limits, losses and the guard: the worker calls this a few times a second."""
         assert self._program is not None
         assert self._events is not None
         assert self._worker is not None
         losses = self._program.losses()
-        missed = sum(self._events.missed().values())
+        missed = sum(self._events.missed().values()) + self._program.skipped()
         counts = {f"lost: {name}": count for name, count in losses.items()}
         counts["lost: probe missed"] = missed
         counts["packets"] = self._program.packets()
@@ -232,9 +247,10 @@ class CaptureSession:
             self._command = None
         if self._guard is not None and self._guard.check():
             counts["guard stopped"] = 1
-            self._events.detach()
+            self._detach()
             self.messages.append(
-                f"stopped: tracing took {self._guard.used:.0%} of a CPU, more than the allowed {self._guard.share:.0%}"
+                f"stopped: tracing took {self._guard.used:.0%} of a CPU, "
+                f"more than the allowed {self._guard.share:.0%}"
             )
             self.stop("rate guard")
         self._symbolise_frees()
@@ -276,7 +292,7 @@ class CaptureSession:
             self._new.clear()
 
     def stop(self, why: str = "user") -> None:
-        """Ask the capture to end; ``join`` waits for it. Safe from any thread and before ``start`` is done."""
+        """Ask the capture to end; ``join`` waits for it. Safe from any thread, also during ``start``."""
         self._cancelled.set()
         if self._worker is not None:
             self._worker.stop(why)
@@ -287,8 +303,7 @@ class CaptureSession:
         try:
             while not self._worker.done.wait(0.2):
                 pass
-            if self._events is not None:
-                self._events.detach()
+            self._detach()
             self._symbolise_frees()
             summary = self.summary = self._summarise()
             self.sink.close(summary)
@@ -297,6 +312,14 @@ class CaptureSession:
         if self._worker.error is not None:
             raise self._worker.error
         return summary
+
+    def _detach(self) -> None:
+        """Disarm every probe; what is defined stays until ``close``."""
+        if self._link >= 0:
+            os.close(self._link)
+            self._link = -1
+        if self._events is not None:
+            self._events.detach()
 
     def _summarise(self) -> Summary:
         assert self._worker is not None
@@ -325,6 +348,8 @@ class CaptureSession:
             os.killpg(self._command.pid, signal.SIGTERM)
             self._command.wait()
         self._command = None
+        if self._events is not None:
+            self._detach()
         for one in (self._guard, self._events, *(self._rings or ()), self._program, self._kernel):
             if one is not None:
                 one.close()

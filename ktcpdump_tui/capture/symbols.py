@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from ktcpdump_tui import arch
 from ktcpdump_tui.capture.functions import ArgumentLocation
+from ktcpdump_tui.debuginfo.annotate import annotate
+from ktcpdump_tui.debuginfo.cache import DiskCache
 from ktcpdump_tui.debuginfo.parameters import skb_parameters
+from ktcpdump_tui.model import InlineFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from ktcpdump_tui.debuginfo.image import DebugImage
     from ktcpdump_tui.kernel.symbols import Kallsyms
@@ -28,6 +31,7 @@ class DebugSymbols:
     kernel: DebugImage | None
     slide: int
     open_module: Callable[[str], DebugImage | None]
+    cache: DiskCache = field(default_factory=DiskCache)
     _modules: dict[str, DebugImage | None] = field(default_factory=dict)
 
     def image_at(self, address: int) -> tuple[DebugImage, int] | None:
@@ -86,7 +90,7 @@ class DebugSymbols:
     # ---- what the plan needs
 
     def skb_arguments(self, address: int) -> tuple[ArgumentLocation, ...] | None:
-        """Return where the skbs of a compiler's variant of a function are at its entry; None where unknown."""
+        """Return where a function's skbs are at its entry, for variants too; None where unknown."""
         place = self.image_at(address)
         if place is None:
             return None
@@ -99,26 +103,37 @@ class DebugSymbols:
             if register in arch.ARGUMENT_REGISTERS
         )
 
-    def annotate(self, instructions: Sequence[Instruction]) -> list[Instruction]:
-        """Return the plan with source lines and inline chains."""
-        lines: list[Instruction] = list(instructions)
-        by_module: dict[str | None, list[int]] = {}
-        for number, one in enumerate(instructions):
-            by_module.setdefault(one.module, []).append(number)
-        for module, numbers in by_module.items():
-            image = self.module(module) if module else self.kernel
-            if image is None:
-                continue
-            shift = 0 if module else self.slide
-            sources = image.source_lines([instructions[n].address - shift for n in numbers])
-            for number, source in zip(numbers, sources, strict=True):
-                one = instructions[number]
-                chain = image.inline_chain(one.address - shift)
-                lines[number] = replace(one, source=source, inlined_by=chain)
-        return lines
+    def annotate(self, instructions: Sequence[Instruction], entry_only: Container[int]) -> list[Instruction]:
+        """Return the plan with source lines and inline chains.
+
+        ``entry_only`` are the indices of entries of functions of which nothing else is in the plan: there may
+        be thousands, so their functions are not decoded; nothing is inlined at an entry.
+        """
+        for name in {one.module for one in instructions if one.module}:
+            self.module(name)
+        whole = [one for one in instructions if one.index not in entry_only]
+        annotated = {
+            one.index: one for one in annotate(whole, self.kernel, self.slide, self.modules, self.cache)
+        }
+        entries = [one for one in instructions if one.index in entry_only]
+        for one, source in zip(entries, self._sources(entries), strict=True):
+            chain = (InlineFrame(one.symbol.partition(".")[0], source.file, source.line),) if source else ()
+            annotated[one.index] = replace(one, source=source, inlined_by=chain)
+        return [annotated[one.index] for one in instructions]
+
+    def _sources(self, instructions: Sequence[Instruction]) -> list[SourceLine | None]:
+        found: dict[int, SourceLine | None] = {}
+        for name in {one.module for one in instructions}:
+            image = self.module(name) if name else self.kernel
+            some = [one for one in instructions if one.module == name]
+            if image is not None:
+                shift = 0 if name else self.slide
+                lines = image.source_lines([one.address - shift for one in some])
+                found |= {one.index: line for one, line in zip(some, lines, strict=True)}
+        return [found.get(one.index) for one in instructions]
 
     def drop_line(self, location: int) -> str | None:
-        """Return ``file:line`` of the call before a return address: outside headers where there is such a level."""
+        """Return ``file:line`` of the call before a return address; not in a header where that can be."""
         place = self.image_at(location - 1)
         if place is None:
             return None

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.capture.filter import compile_filter, filter_c
 from ktcpdump_tui.capture.functions import KernelTypes, survey
 from ktcpdump_tui.capture.layout import KernelLayout
+from ktcpdump_tui.capture.memory import capture_code
+from ktcpdump_tui.capture.multi import multi_supported
 from ktcpdump_tui.capture.plan import Plan, Planner
 from ktcpdump_tui.capture.resolve import Target, resolve
 from ktcpdump_tui.capture.spec import Spec, Want, parse_specs
 from ktcpdump_tui.capture.symbols import DebugSymbols
+from ktcpdump_tui.debuginfo.expressions import capture_path
 from ktcpdump_tui.debuginfo.find import DebugFiles
 from ktcpdump_tui.debuginfo.image import DebugImage
 from ktcpdump_tui.debuginfo.orc import OrcTable
-from ktcpdump_tui.debuginfo.variables import build_table
+from ktcpdump_tui.debuginfo.variables.btf_types import BtfTypes, known_types
+from ktcpdump_tui.debuginfo.variables.cached import table_bytes
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel import modules
 from ktcpdump_tui.kernel.blacklist import Blacklist
@@ -26,6 +29,7 @@ from ktcpdump_tui.kernel.kcore import Kcore
 from ktcpdump_tui.kernel.notes import kernel_build_id, module_build_id
 from ktcpdump_tui.kernel.symbols import Kallsyms
 from ktcpdump_tui.kernel.text import LiveText, ReservedCode
+from ktcpdump_tui.kernel.unwind import orc_tables
 from ktcpdump_tui.trace import blobs
 
 if TYPE_CHECKING:
@@ -36,47 +40,11 @@ if TYPE_CHECKING:
     from ktcpdump_tui.capture.plan import PlannedFunction
     from ktcpdump_tui.model import FrameRule, Instruction
 
+#: So many functions are hooked at their entries one by one; more of them all at once.
+MANY_ENTRIES: Final = 64
+
 #: arch/x86/kernel/vmlinux.lds.S: where _text is linked, for a kernel without a debug image to tell.
 LINKED_TEXT: Final = 0xFFFFFFFF81000000
-
-
-@dataclass(slots=True)
-class _OrcSource:
-    """ORC tables of the kernel and its modules, read from their memory when first asked for."""
-
-    kallsyms: Kallsyms
-    memory: Kcore
-    tables: dict[str | None, OrcTable | None] = field(default_factory=dict)
-
-    def table(self, module: str | None) -> OrcTable | None:
-        if module not in self.tables:
-            self.tables[module] = self._read(module)
-        return self.tables[module]
-
-    def _read(self, module: str | None) -> OrcTable | None:
-        if module is None:
-            bounds = [
-                self.kallsyms.address_of(name)
-                for name in ("__start_orc_unwind_ip", "__stop_orc_unwind_ip", "__start_orc_unwind")
-            ]
-            if None in bounds:
-                return None
-            start, stop, entries = (bound or 0 for bound in bounds)
-            count = (stop - start) // 4
-        else:
-            sections = modules.section_addresses(module)
-            start, entries = sections.get(".orc_unwind_ip", 0), sections.get(".orc_unwind", 0)
-            if not start or not entries:
-                return None
-            count = self._count_of(start, entries)
-        try:
-            return OrcTable(self.memory.read(start, count * 4), self.memory.read(entries, count * 6), start)
-        except LookupError:
-            return None
-
-    def _count_of(self, start: int, entries: int) -> int:
-        """A module's tables lie one behind the other; sysfs gives their addresses and not their sizes."""
-        return (entries - start) // 4 if entries > start else 0
 
 
 class TargetKernel:
@@ -101,7 +69,9 @@ class TargetKernel:
         self.debug_image: Path | None = self._find_image(options.debug_image)
         image = DebugImage.open(self.debug_image) if self.debug_image else None
         self.symbols = DebugSymbols(self.kallsyms, image, self._slide(image), self._open_module)
-        self._orc = _OrcSource(self.kallsyms, self.memory)
+        self._orc_tables: dict[str | None, OrcTable | None] = {}
+        #: Whether entries go through the function tracer instead of kprobes; known after ``plan``.
+        self.multi = False
 
     @classmethod
     def running(cls, options: CaptureOptions) -> TargetKernel:
@@ -166,7 +136,10 @@ class TargetKernel:
         targets: list[Target] = resolve(self.specs, self.kallsyms, lines) if self.specs else []
         if options.survey:
             targets += survey(self.kallsyms, self.types, modules.loaded_modules())
-        return self._planner.plan(targets, options.max_probes)
+        # A kprobe on the tracer's own nop takes tens of milliseconds to arm: too slow for many of them.
+        many = sum(one.want is Want.ENTRY for one in targets) > MANY_ENTRIES
+        self.multi = many and multi_supported(targets[0].symbol.address)
+        return self._planner.plan(targets, options.max_probes, behind_tracer=many and not self.multi)
 
     def leaves_of(self, function: PlannedFunction) -> Sequence[Instruction]:
         """Return the instructions at which a function ends of which only the entry is in the plan."""
@@ -176,14 +149,14 @@ class TargetKernel:
         return [one for one in whole.instructions if one.address in ends]
 
     def frame_rules(self, addresses: Sequence[int]) -> list[FrameRule | None]:
-        """Return where the frame is at each run-time address: from ORC in memory, else from the debug image."""
+        """Return where the frame is at each run-time address: from ORC, else from the debug image."""
         found: dict[int, FrameRule | None] = {}
         by_module: dict[str | None, list[int]] = {}
         for address in addresses:
             symbol = self.kallsyms.lookup(address)
             by_module.setdefault(symbol[0].module if symbol else None, []).append(address)
         for module, some in by_module.items():
-            table = self._orc.table(module)
+            table = self._orc(module)
             if table is not None:
                 found |= dict(zip(some, table.rules(some), strict=True))
             for address in some:
@@ -191,8 +164,15 @@ class TargetKernel:
                     found[address] = place[0].frame_rules([place[1]])[0]
         return [found.get(address) for address in addresses]
 
+    def _orc(self, module: str | None) -> OrcTable | None:
+        """Return the unwind table of the kernel or a module, from its memory."""
+        if module not in self._orc_tables:
+            found = orc_tables(self.kallsyms, self.memory, module)
+            self._orc_tables[module] = OrcTable(*found) if found else None
+        return self._orc_tables[module]
+
     def variable_tables(self, instructions: Sequence[Instruction]) -> dict[str, bytes]:
-        """Return what a reader of the trace needs to show variables: {blob name: data}, one for each image."""
+        """Return what showing variables needs: {blob name: data}, one for each debug image."""
         tables: dict[str, bytes] = {}
         by_module: dict[str | None, list[int]] = {}
         for one in instructions:
@@ -202,17 +182,15 @@ class TargetKernel:
             if image is None:
                 continue
             slide = 0 if module else self.slide
-            table = build_table(image, [address - slide for address in addresses], slide)
-            tables[blobs.variables_of(module)] = table.to_bytes()
+            asked = [address - slide for address in addresses]
+            tables[blobs.variables_of(module)] = table_bytes(image, asked, slide, self.symbols.cache)
+        # the structures people ask for by name, also where no debug symbols are
+        tables[blobs.variables_of("(types)")] = known_types(self.btf).to_bytes()
         return tables
 
     def capture_code(self, paths: Sequence[str]) -> tuple[str, int]:
-        """Return C for --capture and the bytes it needs."""
-        if not paths:
-            return "", 8
-        from ktcpdump_tui.capture.memory import capture_code
-
-        return capture_code(paths, self.btf)
+        """Return C for --capture and the bytes it needs. Raises UsageError for a path without a meaning."""
+        return capture_code([capture_path(path, BtfTypes(self.btf)) for path in paths])
 
     def close(self) -> None:
         """Let go of memory maps and descriptors."""

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.debuginfo.variables.constants import At, Tag
-from ktcpdump_tui.debuginfo.variables.dies import DebugEntries
-from ktcpdump_tui.debuginfo.variables.lists import locations_of, ranges_of
+from ktcpdump_tui.debuginfo import dwarf
+from ktcpdump_tui.debuginfo.errors import reading
+from ktcpdump_tui.debuginfo.units import subprogram_at
+from ktcpdump_tui.debuginfo.variables.entries import Entries
+from ktcpdump_tui.debuginfo.variables.lists import locations_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ktcpdump_tui.debuginfo.image import DebugImage
-    from ktcpdump_tui.debuginfo.variables.dies import Die
+    from ktcpdump_tui.debuginfo.variables.entries import Die
 
 #: DW_OP_reg0 ... DW_OP_reg31 (DWARF 5 section 7.7.1).
 _REG0: Final = 0x50
 _REG31: Final = 0x6F
 #: Qualifiers and typedefs between a pointer and the struct it means.
-_TRANSPARENT: Final = frozenset({Tag.CONST, Tag.VOLATILE, Tag.TYPEDEF, Tag.RESTRICT})
+_TRANSPARENT: Final = frozenset(
+    {dwarf.TAG_CONST_TYPE, dwarf.TAG_VOLATILE_TYPE, dwarf.TAG_TYPEDEF, dwarf.TAG_RESTRICT_TYPE}
+)
 _MOST_STEPS: Final = 16
 
 
@@ -32,29 +36,21 @@ def skb_parameters(image: DebugImage, address: int) -> tuple[tuple[str, int, boo
     ``address`` is the first of a function's code. None where the debug symbols do not know the function.
     Pointers come before pointers to pointers. Raises UserError on damaged debug information.
     """
-    unit = image.unit_at(address)
-    if unit is None:
-        return None
-    entries = DebugEntries(image.section_bytes)
-    function = _function_at(entries.unit(unit.cu_offset).root, address)
-    if function is None:
-        return None
-    found = []
-    for child in function.children():
-        if child.tag != Tag.FORMAL_PARAMETER:
-            continue
-        depth = _skb_depth(child)
-        register = _register_at(child, address) if depth else None
-        if register is not None:
-            found.append((_name(child), register, depth == 2))
+    with reading(image.path, "parameters"):
+        unit = image.units.at(address)
+        offset = None if unit is None else subprogram_at(unit, address)
+        if unit is None or offset is None:
+            return None
+        function = Entries(image.reader).unit(unit.offset).entry(offset)
+        found = []
+        for child in function.children():
+            if child.tag != dwarf.TAG_FORMAL_PARAMETER:
+                continue
+            depth = _skb_depth(child)
+            register = _register_at(child, address) if depth else None
+            if register is not None:
+                found.append((_name(child), register, depth == 2))
     return tuple(sorted(found, key=lambda one: one[2]))
-
-
-def _function_at(root: Die, address: int) -> Die | None:
-    for die in root.children():
-        if die.tag == Tag.SUBPROGRAM and any(low <= address < high for low, high in ranges_of(die)):
-            return die
-    return None
 
 
 def _origins(die: Die) -> Iterator[Die]:
@@ -63,7 +59,7 @@ def _origins(die: Die) -> Iterator[Die]:
         if current is None:
             return
         yield current
-        current = current.refer(At.ABSTRACT_ORIGIN) or current.refer(At.SPECIFICATION)
+        current = current.refer(dwarf.AT_ABSTRACT_ORIGIN) or current.refer(dwarf.AT_SPECIFICATION)
 
 
 def _name(die: Die) -> str:
@@ -72,18 +68,18 @@ def _name(die: Die) -> str:
 
 def _skb_depth(parameter: Die) -> int:
     """Return 1 for ``struct sk_buff *``, 2 for ``struct sk_buff **``, else 0."""
-    holder = next((one for one in _origins(parameter) if At.TYPE in one), None)
-    kind = holder.refer(At.TYPE) if holder else None
+    holder = next((one for one in _origins(parameter) if dwarf.AT_TYPE in one), None)
+    kind = holder.refer(dwarf.AT_TYPE) if holder else None
     depth = 0
     for _ in range(_MOST_STEPS):
         if kind is None:
             return 0
-        if kind.tag == Tag.POINTER:
+        if kind.tag == dwarf.TAG_POINTER_TYPE:
             depth += 1
         elif kind.tag not in _TRANSPARENT:
             break
-        kind = kind.refer(At.TYPE)
-    is_skb = kind is not None and kind.tag == Tag.STRUCTURE and kind.text() == "sk_buff"
+        kind = kind.refer(dwarf.AT_TYPE)
+    is_skb = kind is not None and kind.tag == dwarf.TAG_STRUCTURE_TYPE and kind.text() == "sk_buff"
     return depth if is_skb and depth in (1, 2) else 0
 
 

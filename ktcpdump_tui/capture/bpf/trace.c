@@ -132,6 +132,7 @@ struct extent {
 
 /* What on_emit, which both probe functions jump to, has to know. */
 struct pending {
+    u64 ip;
     u64 skb;
     u64 cfa;
     u32 index;
@@ -465,9 +466,10 @@ static __always_inline u64 snapshot(u64 skb, u32 packet, struct scratch *s, stru
     return state->id;
 }
 
-static __always_inline void emit(struct pt_regs *ctx, u32 index, u64 skb, u32 packet, u64 cfa, u32 found_by,
-                                 struct scratch *s)
+static __always_inline void emit(struct pt_regs *ctx, u64 ip, u32 index, u64 skb, u32 packet, u64 cfa,
+                                 u32 found_by, struct scratch *s)
 {
+    s->pending.ip = ip;
     s->pending.skb = skb;
     s->pending.cfa = cfa;
     s->pending.index = index;
@@ -531,7 +533,7 @@ int on_emit(struct pt_regs *ctx)
     e->regs[13] = ctx->r13;
     e->regs[14] = ctx->r14;
     e->regs[15] = ctx->r15;
-    e->regs[16] = ctx->ip - IP_BIAS;
+    e->regs[16] = s->pending.ip;
     e->regs[17] = ctx->flags;
     if (!state)
         flags |= EVENT_STATE_LOST;
@@ -599,11 +601,13 @@ static __always_inline void push(struct stack *stack, u32 at, u64 cfa, u64 skb, 
     stack->depth = at + 1;
 }
 
-/* Entries of probed functions: here, and only here, a packet is recognised. */
-int on_entry(struct pt_regs *ctx)
+/*
+ * Entries of probed functions: here, and only here, a packet is recognised. ip is the key in insns; where
+ * the function tracer calls us it is the function's address, and insn->cfa_offset leads to the instruction.
+ */
+static __always_inline int enter(struct pt_regs *ctx, u64 ip, int tracer)
 {
     int zero = 0;
-    u64 ip = ctx->ip - IP_BIAS;
     struct insn *insn = insns.lookup(&ip);
     if (!insn)
         return 0;
@@ -655,9 +659,22 @@ int on_entry(struct pt_regs *ctx)
         }
     }
     if (packet && !(insn->flags & I_HIDDEN))
-        emit(ctx, insn->index, skb, packet, cfa, found_by, s);
+        emit(ctx, tracer ? ip + insn->cfa_offset : ip, insn->index, skb, packet, cfa, found_by, s);
     return 0;
 }
+
+int on_entry(struct pt_regs *ctx)
+{
+    return enter(ctx, ctx->ip - IP_BIAS, 0);
+}
+
+#if MULTI
+/* The same, called by the function tracer for thousands of functions at once (capture/multi.py). */
+int on_entry_multi(struct pt_regs *ctx)
+{
+    return enter(ctx, bpf_get_func_ip(ctx), 1);
+}
+#endif
 
 /* Every other probed instruction: whose frame is this? */
 int on_instruction(struct pt_regs *ctx)
@@ -702,7 +719,7 @@ int on_instruction(struct pt_regs *ctx)
     if (packet && !hidden) {
         struct scratch *s = scratches.lookup(&zero);
         if (s)
-            emit(ctx, index, skb, packet, cfa, found_by, s);
+            emit(ctx, ip, index, skb, packet, cfa, found_by, s);
     }
     return 0;
 }

@@ -68,6 +68,8 @@ MEMORY_WORDS: Final = 16
 SPECIAL_OFFSETS: Final = range(0xFFFFF000, 0xFFFFF040)
 
 _WORD: Final = 0xFFFFFFFF
+#: Offsets beyond are negative numbers in disguise (ip[0-1]): loads there fail on every packet.
+_LAST_BYTE: Final = 0x7FFFFFFF
 
 
 class BpfInsn(NamedTuple):
@@ -181,7 +183,7 @@ def analyse(program: Sequence[BpfInsn]) -> tuple[Known | None, ...]:
 def highest_byte(insn: BpfInsn, known: Known) -> int | None:
     """Return how many bytes of the packet a load may need at most, or None where that has no bound."""
     end = insn.k + load_size(insn) + (known.x if insn.code & 0xE0 == IND else 0)
-    return end if end <= 0xFFFF else None
+    return end if end <= _LAST_BYTE else None
 
 
 def constant_bytes(program: Sequence[BpfInsn]) -> int:

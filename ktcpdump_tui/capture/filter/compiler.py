@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ktcpdump_tui.capture.filter import bpf, libpcap, translate
 from ktcpdump_tui.capture.filter.bpf import BpfInsn
 from ktcpdump_tui.capture.filter.diagnose import not_in_the_packet, usage_error
 from ktcpdump_tui.capture.filter.tunnel import tunnel_c
-from ktcpdump_tui.errors import UsageError
 
-#: Bytes of each packet that the filter can see unless said otherwise: an Ethernet header with two tags, an
-#: IPv6 header with extensions, a TCP header, and what tunnels put before them.
+#: Bytes of each packet that the filter sees at least: an Ethernet header with two tags, an IPv6 header with
+#: extensions, a TCP header, and what tunnels put before them.
 DEFAULT_SNAPLEN: Final = 256
+#: ... and at most: more is not worth copying, and is seldom in the linear part of a packet.
+MAX_SNAPLEN: Final = 4096
 
 #: Never matches: ``ret #0``.
 _REJECT: Final = (BpfInsn(bpf.RET, 0, 0, 0),)
@@ -26,7 +27,7 @@ class CompiledFilter:
     ``ethernet`` is for packets that begin with an Ethernet header, ``raw`` for those that begin with an IPv4
     or IPv6 header. ``never`` holds libpcap's reason ({"ethernet" or "raw": message}) for a kind that the
     expression can never match, such as ``arp`` for raw packets; its program is then ``ret #0``.
-    ``snaplen`` is how many bytes of a packet the filter is given at most.
+    ``snaplen`` is how many bytes of a packet are to be copied for the filter.
     """
 
     expression: str
@@ -82,10 +83,9 @@ def compile_filter(expression: str, snaplen: int = DEFAULT_SNAPLEN) -> CompiledF
     """Compile ``expression``; UsageError with libpcap's message where it is wrong for both link types.
 
     UsageError also where it cannot be decided in the kernel: loops (``protochain``), what is not in the
-    packet (``inbound``), or bytes beyond the first ``snaplen``.
+    packet (``inbound``), or bytes beyond the first MAX_SNAPLEN. ``snaplen`` is how many bytes of a packet to
+    look at where the expression does not need more; DEFAULT_SNAPLEN is the least.
     """
-    if snaplen < 1:
-        raise UsageError(f"The number of packet bytes to look at must be positive, not {snaplen}.")
     programs: dict[str, tuple[BpfInsn, ...]] = {}
     never: dict[str, str] = {}
     for name, link in (("ethernet", libpcap.DLT_EN10MB), ("raw", libpcap.DLT_RAW)):
@@ -96,9 +96,12 @@ def compile_filter(expression: str, snaplen: int = DEFAULT_SNAPLEN) -> CompiledF
             programs[name] = _REJECT
     if len(never) == len(programs):
         raise usage_error(expression, never["ethernet"])
+    snaplen = max(snaplen, DEFAULT_SNAPLEN)
     for program in programs.values():
-        _check(expression, program, snaplen)
-    return CompiledFilter(expression, snaplen, programs["ethernet"], programs["raw"], never)
+        _check(expression, program)
+        needed = bpf.needed_bytes(program) or 0
+        snaplen = max(snaplen, needed if needed <= MAX_SNAPLEN else bpf.constant_bytes(program))
+    return CompiledFilter(expression, min(snaplen, MAX_SNAPLEN), programs["ethernet"], programs["raw"], never)
 
 
 def filter_c(
@@ -115,8 +118,9 @@ def filter_c(
     - ``PREFIX_ALL``: 1 where every packet is selected, and nothing needs to be copied.
     """
     snaplen = selected.snaplen
-    if tunnel is not None and tunnel.snaplen != snaplen:
-        raise ValueError("both expressions are for one buffer")
+    if tunnel is not None:  # both read one buffer
+        snaplen = max(snaplen, tunnel.snaplen)
+        selected, tunnel = replace(selected, snaplen=snaplen), replace(tunnel, snaplen=snaplen)
     mask = translate.buffer_mask(snaplen)
     parts = [selected.to_c(f"{prefix}_outer")]
     buffer = mask + 1 + translate.SLACK
@@ -148,7 +152,7 @@ KTD_INLINE int {prefix}(const ktd_u8 *pkt, ktd_u32 caplen, ktd_u32 wirelen, int 
     return "\n".join(parts)
 
 
-def _check(expression: str, program: tuple[BpfInsn, ...], snaplen: int) -> None:
+def _check(expression: str, program: tuple[BpfInsn, ...]) -> None:
     """Refuse what the translated filter could not decide as libpcap would."""
     if bpf.jumps_backwards(program):
         raise usage_error(
@@ -160,9 +164,9 @@ def _check(expression: str, program: tuple[BpfInsn, ...], snaplen: int) -> None:
     if bpf.asks_the_kernel(program):
         raise not_in_the_packet(expression)
     needed = bpf.constant_bytes(program)
-    if needed > snaplen:
+    if needed > MAX_SNAPLEN:
         raise usage_error(
             expression,
-            f"it compares byte {needed - 1} of the packet, but only the first {snaplen} are looked at",
-            f"Ask for more with --snaplen {needed}.",
+            f"it compares byte {needed - 1} of the packet, but only the first {MAX_SNAPLEN} can be looked at",
+            "Compare bytes nearer to the packet's start.",
         )
