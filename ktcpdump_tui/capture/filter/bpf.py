@@ -68,7 +68,7 @@ MEMORY_WORDS: Final = 16
 SPECIAL_OFFSETS: Final = range(0xFFFFF000, 0xFFFFF040)
 
 _WORD: Final = 0xFFFFFFFF
-#: Offsets beyond are negative numbers in disguise (ip[0-1]): loads there fail on every packet.
+#: Offsets beyond are negative numbers in disguise (ip[0 - 1]): loads there fail on every packet.
 _LAST_BYTE: Final = 0x7FFFFFFF
 
 

@@ -67,7 +67,8 @@ def test_an_expression_for_ethernet_alone_never_selects_raw_packets(expression, 
         ("tcp port 80", 78),
         # ... 60 for the longest TCP header, 4 for what follows
         ("tcp[((tcp[12:1] & 0xf0) >> 2):4] = 0x47455420", 138),
-        ("ip[ip[2:2]] = 1", None),
+        ("ip[ip[2:2]] = 1", 14 + 0xFFFF + 1),
+        ("ip[ip[4:4]] = 1", None),
     ],
 )
 def test_needed_bytes(expression, needed):
@@ -125,11 +126,31 @@ def test_a_message_without_a_place_has_no_caret():
     assert caught.value.message.split("\n") == ["Filter expression: division by zero.", "  ip[0] / 0 = 1"]
 
 
-def test_bytes_beyond_what_is_copied_are_refused_with_the_size_to_ask_for():
-    with pytest.raises(UsageError, match=r"byte 313 .* first 256") as caught:
-        compile_filter("icmp or ip[299] = 1", snaplen=256)
-    assert "--snaplen 314" in str(caught.value)
-    assert compile_filter("ip[299] = 1", snaplen=314).needed_bytes == 314
+@pytest.mark.parametrize("expression", ["icmp or ip[4999] = 1", "ip[0xffff] = 1"])
+def test_bytes_far_from_the_start_are_refused(expression):
+    with pytest.raises(UsageError, match=r"byte \d+ .* first 4096") as caught:
+        compile_filter(expression)
+    assert "nearer" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "asked", "copied"),
+    [
+        ("icmp", 256, 256),
+        ("icmp", 64, 256),  # a small snap length is about what is kept, not about what is compared
+        ("icmp", 1500, 1500),
+        ("icmp", 65535, 4096),
+        ("ip[299] = 1", 256, 314),
+        ("tcp[200] = 1", 256, 275),
+        ("ip[ip[2:2]] = 1", 256, 256),
+        ("ip[0 - 1] = 1", 256, 256),
+    ],
+)
+def test_as_much_is_copied_as_the_expression_needs(expression, asked, copied):
+    compiled = compile_filter(expression, snaplen=asked)
+    assert compiled.snaplen == copied
+    assert f"#define KTD_FILTER_SNAPLEN {copied}\n" in filter_c(compiled)
+    assert f"#define KTD_FILTER_SNAPLEN {copied}\n" in filter_c(compile_filter("ip"), compiled)
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,7 @@ def inside(outer: object, link: int = 1) -> bytes:
         (ETHER / IP() / GRE(routing_present=1, proto=0x0800), "GRE with source routing"),
         (ETHER / IP() / GRE(proto=0x8847), "GRE with MPLS"),
         (ETHER / IP(frag=10, proto=47) / GRE(proto=0x0800), "a later fragment"),
+        (ETHER / IP(frag=0x1000, proto=47) / GRE(proto=0x0800), "a much later fragment"),
         (ETHER / IPv6() / IPv6ExtHdrFragment(offset=10) / GRE(proto=0x0800), "a later fragment"),
         (ETHER / IP(ihl=4, proto=4), "an impossible header length"),
         (Ether(src=ETHER.src, dst=ETHER.dst, type=0x88CC), "not IP"),
@@ -189,7 +190,7 @@ def test_what_is_in_no_known_tunnel_is_not_selected(native, tmp_path, outer, rea
 
 def test_random_bytes_never_read_outside(native, tmp_path):
     # The buffer ends where the macro says; an address sanitizer would see a byte after it.
-    source = filter_c(compile_filter("", 64), compile_filter("ip[ip[8]] = 1 or tcp port 80", 64))
+    source = filter_c(compile_filter(""), compile_filter("ip[ip[8]] = 1 or tcp port 80"))
     main = """
     #include <stdlib.h>
     int main(void)
@@ -197,12 +198,12 @@ def test_random_bytes_never_read_outside(native, tmp_path):
         unsigned char *buffer = malloc(KTD_FILTER_BUFFER);
         unsigned selected = 0;
         srand(1);
-        for (int i = 0; i < 300000; i++) {
+        for (int i = 0; i < 100000; i++) {
             for (int j = 0; j < KTD_FILTER_BUFFER; j++) buffer[j] = rand() % 3 ? rand() & 63 : rand();
             /* Half of the packets get far enough to be a tunnel's. */
             buffer[12] = 8; buffer[13] = 0; buffer[14] = 0x45 + rand() % 9; buffer[20] = buffer[21] = 0;
             buffer[23] = rand() & 1 ? 4 : 47;
-            selected += ktd_filter(buffer, rand() % 70, rand() % 2000, rand() % 8 != 0);
+            selected += ktd_filter(buffer, rand() % 300, rand() % 2000, rand() % 8 != 0);
         }
         free(buffer);
         return selected == 0;
