@@ -328,7 +328,7 @@ def _sorted(addresses: array[int], packed: array[int], begins: list[int]) -> Row
     """Put the sequences in the order of their addresses, leaving out empty ones."""
     all_addresses = np.frombuffer(addresses, np.uint64) if addresses else np.zeros(0, np.uint64)
     all_packed = np.frombuffer(packed, np.uint64) if packed else np.zeros(0, np.uint64)
-    ends = [*begins[1:], len(all_addresses)]
+    ends = [*begins[1:], len(all_addresses)] if begins else []
     parts = []
     for begin, end in zip(begins, ends, strict=True):
         # A program that is cut off leaves a sequence without an end: where its code stops is unknown.

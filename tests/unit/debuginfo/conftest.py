@@ -78,6 +78,7 @@ class Level:
     file: str
     line: int
     column: int
+    is_stmt: bool | None  # of the innermost level only
 
 
 def in_tree(image: DebugImage, file: str) -> str:
@@ -93,7 +94,7 @@ class Witness:
         self, image: DebugImage, addresses: Sequence[int], section: str | None = None
     ) -> list[tuple[Level, ...]]:
         """Return the chain of each address, innermost first; () where eu-addr2line knows no line."""
-        command = ["eu-addr2line", "-e", str(image.path), "-i", "-f", "-a"]
+        command = ["eu-addr2line", "-e", str(image.path), "-i", "-f", "-a", "-F"]
         base = 0
         if section:
             command += ["-j", section]
@@ -109,11 +110,13 @@ class Witness:
             elif function is None:
                 function = line.split(" inlined at ")[0]
             else:
-                position = re.fullmatch(r"(.*?):(\d+)(?::(\d+))?", line)
+                position = re.fullmatch(r"(.*?):(\d+)(?::(\d+))?((?: \([^)]*\))*)", line)
                 assert position, line
                 if position[1] != "??":
                     file = in_tree(image, position[1])
-                    chains[-1].append(Level(function, file, int(position[2]), int(position[3] or 0)))
+                    is_stmt = "(is_stmt)" in position[4] if not chains[-1] else None
+                    column = int(position[3] or 0)
+                    chains[-1].append(Level(function, file, int(position[2]), column, is_stmt))
                 function = None
         assert len(chains) == len(addresses)
         return [tuple(chain) for chain in chains]
@@ -149,13 +152,14 @@ class Witness:
         scopes = image.inlines.scopes_at(address)
         if scopes is None:
             found = image.symbols.at(address)
-            return (Level(found[0].name if found else "??", line.file, line.line, line.column),)
+            name = found[0].name if found else "??"
+            return (Level(name, line.file, line.line, line.column, line.is_stmt),)
         frames = scopes.chain(address, line)
         assert frames == image.inline_chain(address)
         columns = [line.column, *(call.column for call in scopes.calls_at(address))]
         return tuple(
-            Level(frame.function, frame.file, frame.line, column)
-            for frame, column in zip(frames, columns, strict=True)
+            Level(frame.function, frame.file, frame.line, column, None if level else line.is_stmt)
+            for level, (frame, column) in enumerate(zip(frames, columns, strict=True))
         )
 
     def explains(self, image: DebugImage, address: int, section: str | None = None) -> bool:

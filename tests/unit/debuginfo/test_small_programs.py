@@ -288,3 +288,13 @@ def test_prefix_maps(compile_c: Callable[..., Path], tmp_path: Path) -> None:
         line = image.source_line(image.symbols.named("main")[0].address)
         assert line
         assert line.file == "net/core/dev.c"
+
+
+def test_unit_without_code(compile_c: Callable[..., Path]) -> None:
+    path = compile_c("int value = 3;", "-g", "-c", name="data.o")
+    with DebugImage.open(path) as image:
+        assert image.addresses_of("prog.c", 1, 9) == []
+        assert image.source_line(0x1000) is None
+        assert image.statement_rows(0x1000, 0x2000) == []
+        assert image.inline_chain(0x1000) == ()
+        assert image.frame_rules([0x1000]) == [None]
