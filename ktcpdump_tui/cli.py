@@ -101,6 +101,8 @@ def _check_places(options: Options) -> None:
     """Refuse a screen without a terminal, and files where no file can be."""
     if not options.headless and not options.compare and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("stdout is no terminal to draw a screen on", "add --no-tui for a table, or --json")
+    if options.write == "-" and sys.stdout.isatty():
+        raise UsageError("-w - would write packets to the terminal", "pipe it: ... -w - | tcpdump -r -")
     for flag, name in (("-w", options.write), ("-o", options.record)):
         if name and name != "-":
             _check_writable(flag, Path(name).expanduser())

@@ -45,6 +45,7 @@ def _check() -> int:
 
 def _list(options: Options) -> int:
     """Print the plan of a SPEC: a line for each instruction, with its state and why."""
+    from ktcpdump_tui.capture.session import MANY_ENTRIES
     from ktcpdump_tui.capture.target import TargetKernel
     from ktcpdump_tui.commands.session import capture_options
 
@@ -53,7 +54,9 @@ def _list(options: Options) -> int:
     wanted = capture_options(replace(options, specs=(options.list,)))
     kernel = TargetKernel.running(wanted)
     try:
-        instructions = kernel.symbols.annotate(kernel.plan(wanted).instructions)
+        plan = kernel.plan(wanted)
+        few = len(plan.functions) <= MANY_ENTRIES
+        instructions = kernel.symbols.annotate(plan.instructions, frozenset() if few else plan.entry_only)
     finally:
         kernel.close()
     for line in listing(instructions):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ktcpdump_tui.commands.console import counts, say
+from ktcpdump_tui.commands.console import counts, say, signals_stop
+from ktcpdump_tui.commands.outputs import PacketsBeside
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.trace import Trace
 
@@ -22,30 +23,44 @@ def show_trace(options: Options, trace: Trace) -> int:
     from ktcpdump_tui.tui.app import DebuggerApp
     from ktcpdump_tui.tui.run import run
 
-    return run(DebuggerApp(trace, _sources(options.sources, trace), watches=options.watches))
+    packets = _packets(options, trace, None)
+    status = run(DebuggerApp(trace, _sources(options.sources, trace), watches=options.watches))
+    if packets is not None:
+        packets.finish()
+    return status
 
 
 def show_capture(session: Session) -> int:
     """Show a capture until the user quits, which ends it; then print its counts as ``--no-tui`` does."""
-    from ktcpdump_tui.commands.console import signals_stop
     from ktcpdump_tui.tui.app import DebuggerApp
     from ktcpdump_tui.tui.run import run
 
+    options = session.options
     with signals_stop(session):
         session.start()
         trace = session.open_trace()
     with trace:
-        sources = _sources([*session.options.sources, *session.source_places], trace)
-        app = DebuggerApp(trace, sources, control=session, watches=session.options.watches)
-        status = run(app)
+        packets = _packets(options, trace, session)
+        sources = _sources([*options.sources, *session.source_places], trace)
+        status = run(DebuggerApp(trace, sources, control=session, watches=options.watches))
         session.stop()
         session.join()
+        if packets is not None:
+            packets.finish()
         trace.refresh()
         if trace.summary is not None:
             say("\n".join(counts(trace.summary)))
     if session.error is not None:
         raise session.error
     return status
+
+
+def _packets(options: Options, trace: Trace, session: Session | None) -> PacketsBeside | None:
+    if options.write is None:
+        return None
+    packets = PacketsBeside(trace.path, options.write, session)
+    packets.start()
+    return packets
 
 
 def _sources(places: Sequence[str | Path], trace: Trace) -> SourceFinder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,21 @@ def test_check_says_what_is_missing_and_how_to_mend_it(tmp_path: Path) -> None:
     if not kernel_has_kprobes():
         at = next(number for number, row in enumerate(rows) if "CONFIG_KPROBES is not set" in row)
         assert "--lab" in rows[at + 1]
+
+
+def test_packets_of_a_trace_for_tcpdump(tmp_path: Path) -> None:
+    for name in ("x.pcap", "x.pcapng"):
+        result = run("--no-tui", "-r", str(TRACE), "-w", str(tmp_path / name), "-c", "10")
+        assert result.returncode == 0, result
+        assert len(result.stdout.splitlines()) == 11
+        shown = subprocess.check_output(
+            ["tcpdump", "-n", "-r", tmp_path / name], text=True, stderr=subprocess.DEVNULL
+        )
+        assert len(re.findall("ICMP echo request", shown)) == 10
+    program = " ".join(PROGRAM)
+    piped = f"{program} -r {TRACE} -w - -c 3 | tcpdump -n -r - 2>/dev/null"
+    shown = subprocess.check_output(["bash", "-c", piped], cwd=ROOT, text=True)
+    assert len(re.findall("ICMP echo request", shown)) == 3
 
 
 # What a shell does to programs
