@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import sqlite3
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +13,12 @@ from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import codec, notes
 from ktcpdump_tui.trace.index import PairIndex, StateIndex
 from ktcpdump_tui.trace.losses import unpack_losses
-from ktcpdump_tui.trace.schema import to_unsigned
+from ktcpdump_tui.trace.schema import READ_ERRORS, to_unsigned
 from ktcpdump_tui.trace.tally import Tally
 from ktcpdump_tui.trace.writer import STATE_IDS
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
@@ -61,7 +61,7 @@ class Database:
         """Return all rows."""
         try:
             return self._connection.execute(statement, values).fetchall()
-        except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+        except READ_ERRORS as error:
             raise self.damaged(str(error)) from error
 
     def one(self, statement: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:

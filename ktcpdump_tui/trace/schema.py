@@ -24,7 +24,9 @@ so readers neither wait nor make the writer wait; a finished trace is one file.
 from __future__ import annotations
 
 import contextlib
+import random
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x4B545243  # "KTRC"
 VERSION: Final = 1
 PAGE_SIZE: Final = 16384
+
+#: What reading a damaged database raises: SQLite's errors, and text or numbers that Python cannot take.
+READ_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 
 TABLES: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -120,7 +125,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA busy_timeout = 5000")
         database.execute("PRAGMA cache_size = -4096")  # KiB; decoded blocks are cached by the reader
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
+    except READ_ERRORS as error:
         remedy = None if at_rest else f"copy {path} and {path}-wal together to a folder you may write to"
         raise UserError(f"cannot read the trace {path}: {error}", remedy) from error
     return database
@@ -128,12 +133,17 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 def make_single_file(path: Path) -> bool:
     """Turn a finished trace that readers kept in WAL mode into one file; False while others still read it."""
-    try:
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0.2)) as database:
-            mode = database.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
-    except sqlite3.Error:
-        return False
-    return bool(mode == "delete")
+    for attempt in range(4):
+        if not _companions(path)[0].exists():
+            return True
+        # Two readers that end at once are in each other's way: the next attempt comes at another moment.
+        time.sleep(attempt * random.uniform(0.01, 0.1))  # noqa: S311
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0.05)) as database,
+        ):
+            database.execute("PRAGMA journal_mode = DELETE")
+    return False
 
 
 def _companions(path: Path) -> list[Path]:

@@ -33,6 +33,9 @@ MAX_FRAME: Final = 1 << 28
 #: Frames smaller than this are sent as they are.
 _PACK_FROM: Final = 512
 
+#: Bytes of something that is no stream which are shown: usually the other side's error message.
+_SHOWN: Final = 200
+
 _START: Final = struct.Struct("<8sI")
 _FRAME: Final = struct.Struct("<BBHI")
 _PACKED: Final = 1
@@ -136,6 +139,8 @@ def _pump(stream: BinaryIO, sink: TraceSink, source: str) -> Summary:
         raise UserError(f"{source} ended before its first frame", "see what the other side printed")
     magic, version = _START.unpack(start) if len(start) == _START.size else (start, 0)
     if magic != MAGIC:
+        while b"\n" not in start and len(start) < _SHOWN and (more := stream.read(1)):
+            start += more
         shown = start.split(b"\n", 1)[0].decode("utf-8", "replace")
         raise UserError(f"{source} is not a trace of ktcpdump-tui; it begins with {shown!r}")
     if version > VERSION:

@@ -50,4 +50,10 @@ class Tally:
         parts = np.split(numbers[2:], [packets, 2 * packets, 2 * packets + insns])
         if int(parts[1].sum(dtype="u8")) != events or int(parts[3].sum(dtype="u8")) != events:
             raise ValueError("a block's tally does not add up")
+        if not _ascends(parts[0]) or not _ascends(parts[2]):
+            raise ValueError("a block's tally is not in order")
         return cls(parts[0], parts[1], parts[2], parts[3])
+
+
+def _ascends(numbers: Array) -> bool:
+    return bool(np.all(numbers[1:] > numbers[:-1]))

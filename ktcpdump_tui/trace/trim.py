@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _LOG_SHARE: Final = 4
 _LOG_MOST: Final = 16 << 20
 
+#: Part of the room that an unpacked block may have; one of events and one of notes come before the next trim.
+_BLOCK_SHARE: Final = 32
+
 
 @dataclass(slots=True)
 class _Block:
@@ -40,8 +43,14 @@ class Trimmer:
         self._db = database
         self._page_size = int(database.execute("PRAGMA page_size").fetchone()[0])
         log = min(_LOG_MOST, max_size // _LOG_SHARE)
-        self._pages = max(1, (max_size - log) // self._page_size)
-        database.execute(f"PRAGMA wal_autocheckpoint = {max(1, log // 2 // self._page_size)}")
+        #: Unpacked bytes of a block at most.
+        self.block_bytes = max_size // _BLOCK_SHARE
+        reserve = 3 * min(self.block_bytes, 1 << 20)
+        self._pages = max(1, (max_size - log - reserve) // self._page_size)
+        #: Bytes after which the writer has to commit, so that the log keeps to its room.
+        self.commit_bytes = log // 2
+        database.execute(f"PRAGMA wal_autocheckpoint = {max(1, log // 4 // self._page_size)}")
+        database.execute(f"PRAGMA journal_size_limit = {log}")
         self._events: deque[_Block] = deque()
         self._notes: deque[tuple[int, Array]] = deque()
         self._hits = np.zeros(0, "<u8")

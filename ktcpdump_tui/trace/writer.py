@@ -29,6 +29,9 @@ BLOCK_BYTES: Final = 1 << 20
 #: Longest time between events taken and events committed while events come in, seconds.
 COMMIT_SECONDS: Final = 0.1
 
+#: Packed bytes after which is committed at the latest: keeps SQLite's log small.
+COMMIT_BYTES: Final = 8 << 20
+
 #: (state id, offset in the block) of each state note, sorted by id.
 STATE_IDS: Final[np.dtype[Any]] = np.dtype([("id", "<u8"), ("offset", "<u4")])
 
@@ -52,6 +55,9 @@ class TraceWriter:
         self._packets = PacketRows()
         self._losses = LossCounter()
         self._trimmer = Trimmer(self._db, max_size) if max_size is not None else None
+        self._commit_bytes = self._trimmer.commit_bytes if self._trimmer else COMMIT_BYTES
+        self._block_bytes = min(BLOCK_BYTES, self._trimmer.block_bytes) if self._trimmer else BLOCK_BYTES
+        self._uncommitted = 0
         self._plan_version = 0
         # The event block being filled: its rows, how many there are, how many are accounted for and stored.
         self._rows = np.empty(0, event_dtype(0))
@@ -75,7 +81,9 @@ class TraceWriter:
             self._set_meta("header", records.header_to_json(header))
             self._set_meta("finished", 0)
             kind = event_dtype(header.stack_bytes)
-            self._rows = np.empty(max(16, min(BLOCK_BYTES // kind.itemsize, codec.MAX_BLOCK_ROWS)), kind)
+            self._rows = np.empty(
+                max(16, min(self._block_bytes // kind.itemsize, codec.MAX_BLOCK_ROWS)), kind
+            )
             self.flush()
 
     def write_plan(self, instructions: Sequence[Instruction]) -> None:
@@ -95,7 +103,7 @@ class TraceWriter:
 
     def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
         """Take whole rows, in the order in which they were sent; ValueError where they are not whole."""
-        with self._lock:
+        with self._lock, self._guard():
             if not len(self._rows):
                 raise ValueError("events before the header")
             if not isinstance(rows, np.ndarray):
@@ -111,15 +119,16 @@ class TraceWriter:
                 if self._used == len(self._rows):
                     self._store_events()
                     self._next_event_block()
+                    self._commit_if_due()
             self._commit_if_due()
 
     def write_notes(self, notes: bytes | memoryview) -> None:
         """Take whole notes; ValueError where they are not whole."""
-        with self._lock:
+        with self._lock, self._guard():
             start = len(self._notes)
             self._take_notes(notes, start)
             self._notes += notes
-            if len(self._notes) >= BLOCK_BYTES:
+            if len(self._notes) >= self._block_bytes:
                 self._store_notes()
                 self._next_note_block()
             self._commit_if_due()
@@ -137,13 +146,11 @@ class TraceWriter:
                 return
             self._store_notes()
             self._store_events()
-            if self._trimmer:
-                with self._guard():
-                    self._trimmer.trim(self._block, self._note_block)
             if self._in_transaction:
                 self._execute("COMMIT")
                 self._in_transaction = False
             self._committed_at = time.monotonic()
+            self._uncommitted = 0
 
     def close(self, summary: Summary | None) -> None:
         """Commit, and leave one file without companions (or let the last reader do that: Trace.close)."""
@@ -188,12 +195,15 @@ class TraceWriter:
                 tally.pack(), here.tobytes(),
             ),
         )  # fmt: skip
+        head, body = codec.pack_heads(rows), codec.pack_bodies(rows)
         self._execute(
-            "INSERT OR REPLACE INTO event_data (id, head, body) VALUES (?, ?, ?)",
-            (self._block, codec.pack_heads(rows), codec.pack_bodies(rows)),
+            "INSERT OR REPLACE INTO event_data (id, head, body) VALUES (?, ?, ?)", (self._block, head, body)
         )
+        self._uncommitted += len(head) + len(body)
         if self._trimmer:
             self._trimmer.event_block(self._block, self._first_no, tally, here, rows["state"])
+            with self._guard():
+                self._trimmer.trim(self._block, self._note_block)
         self._accounted = self._stored = self._used
 
     def _next_event_block(self) -> None:
@@ -220,12 +230,16 @@ class TraceWriter:
         if self._notes_stored == len(self._notes):
             return
         ids = np.sort(np.array(self._state_ids, STATE_IDS), order="id", kind="stable")
+        data = codec.compress(self._notes)
         self._execute(
             "INSERT OR REPLACE INTO note_block (id, size, state_ids, data) VALUES (?, ?, ?, ?)",
-            (self._note_block, len(self._notes), ids.tobytes(), codec.compress(self._notes)),
+            (self._note_block, len(self._notes), ids.tobytes(), data),
         )
+        self._uncommitted += len(data)
         if self._trimmer:
             self._trimmer.note_block(self._note_block, ids["id"])
+            with self._guard():
+                self._trimmer.trim(self._block, self._note_block)
         self._notes_stored = len(self._notes)
 
     def _next_note_block(self) -> None:
@@ -238,7 +252,8 @@ class TraceWriter:
         self._execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def _commit_if_due(self) -> None:
-        if time.monotonic() - self._committed_at >= COMMIT_SECONDS:
+        late = time.monotonic() - self._committed_at >= COMMIT_SECONDS
+        if late or self._uncommitted >= self._commit_bytes:
             self.flush()
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> None:

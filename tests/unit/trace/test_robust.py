@@ -1,0 +1,367 @@
+"""Nothing committed is lost, and nothing that is found on disk brings the reader down."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic_trace as made
+
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.model import Summary
+from ktcpdump_tui.trace import schema
+from ktcpdump_tui.trace.stepping import Stepper
+from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.trace.writer import TraceWriter
+
+SUMMARY = Summary(1, 1, 1, 1, 0)
+
+
+def fork(what) -> int:
+    """Run ``what`` in a child process; return its process id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            what()
+        finally:
+            os._exit(0)
+    return child
+
+
+def write_forever(path: Path, told: int) -> None:
+    """Write until killed, telling after each flush how many events are committed."""
+    writer = TraceWriter(path)
+    writer.write_header(made.header())
+    writer.write_plan(made.plan())
+    total = 0
+    while True:
+        writer.write_notes(made.state(total + 1, 1) + made.birth(total + 1, total))
+        writer.write_events(made.rows(700, first=total))
+        total += 700
+        writer.flush()
+        os.write(told, total.to_bytes(8, "little"))
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.11, 0.23])
+def test_a_killed_writer_loses_nothing_committed(tmp_path, delay):
+    path = tmp_path / "a.ktrace"
+    listen, tell = os.pipe()
+    child = fork(lambda: write_forever(path, tell))
+    os.close(tell)
+    assert os.read(listen, 8)  # it is at work
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    told = b"".join(iter(lambda: os.read(listen, 1 << 16), b""))
+    os.close(listen)
+    committed = int.from_bytes(told[-8:], "little") if told else 700
+    with Trace.open(path) as trace:
+        assert not trace.finished
+        assert trace.summary is None
+        assert len(trace) >= committed
+        assert trace.rows(1, len(trace)).tobytes() == made.rows(len(trace)).tobytes()
+        assert trace.plan == made.plan()
+        assert trace.event(1).len == 84
+    with Trace.open(path) as again:  # reading it changed nothing
+        assert len(again) >= committed
+
+
+def test_readers_in_threads_and_processes_follow_the_writer(tmp_path):
+    path = tmp_path / "a.ktrace"
+    total, errors = 30_000, []
+
+    def follow() -> None:
+        rng = random.Random(os.getpid())
+        with Trace.open(path) as trace:
+            while not trace.finished:
+                last = trace.refresh()
+                if last:
+                    no = rng.randint(1, last)
+                    assert int(trace.rows(no, no)["ts"][0]) == int(made.rows(1, first=no - 1)["ts"][0])
+                    assert int(trace.hits().sum()) == last
+            assert len(trace) == total
+
+    def in_thread() -> None:
+        try:
+            follow()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=in_thread)
+    read, write = os.pipe()
+    wait, go = os.pipe()
+
+    def in_process() -> None:
+        os.read(wait, 1)
+        follow()
+        os.write(write, b"ok")
+
+    child = fork(in_process)  # before this process has a connection: SQLite's must not be carried over
+    os.close(write)
+    writer = TraceWriter(path)
+    writer.write_header(made.header())
+    writer.write_plan(made.plan())
+    os.write(go, b"!")
+    thread.start()
+    for at in range(0, total, 300):
+        writer.write_events(made.rows(300, first=at))
+        writer.flush()
+    writer.close(SUMMARY)
+    thread.join(60)
+    os.waitpid(child, 0)
+    assert os.read(read, 2) == b"ok"
+    for end in (read, wait, go):
+        os.close(end)
+    assert not errors
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a.ktrace"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "a.ktrace"
+    writer = TraceWriter(path)
+    writer.write_header(made.header(64))
+    writer.write_plan(made.plan())
+    writer.put_blob("drop_reasons", b'{"2": "NOT_SPECIFIED"}')
+    writer.write_notes(
+        b"".join(made.state(n, n) + made.birth(n, n) + made.free(n, n, 5, 2, True) for n in range(1, 8))
+    )
+    rows = made.rows(9000, 64)
+    rows["seq"][500:] += 1
+    writer.write_events(rows)
+    writer.close(SUMMARY)
+    return path
+
+
+def use(path: Path) -> None:
+    """Read everything there is; only a UserError may come out of it."""
+    with contextlib.suppress(UserError), Trace.open(path) as trace:
+        last = len(trace)
+        for no in {trace.first_no, last // 2, last}:
+            if trace.first_no <= no <= last:
+                for part in (
+                    lambda no=no: trace.event(no),
+                    lambda no=no: Stepper(trace).step(no),
+                    lambda no=no: trace.rows(no, no),
+                ):
+                    with contextlib.suppress(UserError):
+                        part()
+        for part in (
+            lambda: list(trace.packets()),
+            trace.line_states,
+            trace.counts,
+            trace.losses,
+            lambda: trace.blob("drop_reasons"),
+        ):
+            with contextlib.suppress(UserError):
+                part()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_files_are_read_in_part_or_refused_in_one_sentence(whole, tmp_path, seed):
+    rng = random.Random(seed)
+    content = whole.read_bytes()
+    path = tmp_path / "a.ktrace"
+    for _ in range(25):
+        data = bytearray(content)
+        kind = rng.randrange(4)
+        if kind == 0:
+            del data[rng.randrange(len(data)) :]
+        elif kind == 1:
+            for _ in range(rng.choice([1, 10, 300])):
+                data[rng.randrange(100 if rng.random() < 0.1 else 0, len(data))] = rng.randrange(256)
+        elif kind == 2:
+            start = rng.randrange(len(data))
+            data[start : start + rng.randrange(1, 5000)] = bytes(rng.randrange(1, 5000))
+        else:
+            data += os.urandom(rng.randrange(1, 40000))
+        path.write_bytes(data)
+        before = hashlib.sha256(data).digest()
+        use(path)
+        assert hashlib.sha256(path.read_bytes()).digest() == before
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a.ktrace"}
+
+
+def alter(path: Path, statement: str, *values) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(statement, values)
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [
+        ("UPDATE meta SET value = '[]' WHERE key = 'header'", ()),
+        ("UPDATE meta SET value = '{\"stack_bytes\": -8}' WHERE key = 'header'", ()),
+        ("DELETE FROM meta WHERE key = 'header'", ()),
+        ("UPDATE meta SET value = x'00' WHERE key = 'summary'", ()),
+        ("UPDATE plan SET data = x'00'", ()),
+        ("UPDATE event_block SET count = 1 << 40", ()),
+        ("UPDATE event_block SET tally = x'0100'", ()),
+        ("UPDATE event_block SET loss = x'01'", ()),
+        ("UPDATE event_block SET first_no = first_no + 1 WHERE id = 2", ()),
+        ("DELETE FROM event_block WHERE id = 2", ()),
+        ("UPDATE note_block SET state_ids = x'01'", ()),
+        ("DROP TABLE counts", ()),
+    ],
+)
+def test_hostile_contents_are_refused(whole, tmp_path, statement, values):
+    path = tmp_path / "a.ktrace"
+    shutil.copy(whole, path)
+    alter(path, statement, *values)
+    with pytest.raises(UserError, match="damaged") as raised:
+        Trace.open(path)
+    assert "\n" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE event_data SET head = zeroblob(100)",
+        "UPDATE event_data SET body = zeroblob(100)",
+        "UPDATE event_data SET body = 'text'",
+        "UPDATE event_data SET head = body",
+        "UPDATE note_block SET data = zeroblob(10)",
+        "UPDATE note_block SET size = 1 << 40",
+    ],
+)
+def test_a_damaged_block_is_named_and_the_others_stay_readable(whole, tmp_path, statement):
+    path = tmp_path / "a.ktrace"
+    shutil.copy(whole, path)
+    alter(path, statement + " WHERE id = 1")
+    with Trace.open(path) as trace:
+        assert len(trace) == 9000
+        with pytest.raises(UserError, match="damaged"):
+            trace.event(10)
+
+
+def test_a_hostile_size_takes_no_memory(whole, tmp_path):
+    import zstandard
+
+    path = tmp_path / "a.ktrace"
+    shutil.copy(whole, path)
+    bomb = zstandard.ZstdCompressor(level=19).compress(bytes(1 << 30))
+    alter(path, "UPDATE blob SET data = ?", bomb)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Trace.open(path) as trace, pytest.raises(UserError, match="drop_reasons"):
+        trace.blob("drop_reasons")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_files_that_are_no_traces(whole, tmp_path):
+    path = tmp_path / "x.ktrace"
+    with pytest.raises(UserError, match="No such file"):
+        Trace.open(path)
+    with pytest.raises(UserError, match="Is a directory"):
+        Trace.open(tmp_path)
+    for content, message in (
+        (b"", "is empty"),
+        (b"\xd4\xc3\xb2\xa1" * 50, "is not a trace"),
+        (b"SQ", "not a trace"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            Trace.open(path)
+    path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE t (x)")
+    with pytest.raises(UserError, match="not a trace"):
+        Trace.open(path)
+    shutil.copy(whole, path)
+    alter(path, f"PRAGMA user_version = {schema.VERSION + 1}")
+    with pytest.raises(UserError, match=r"newer ktcpdump-tui \(trace version 2, this one reads 1\)"):
+        Trace.open(path)
+
+
+def test_a_finished_trace_opens_where_nothing_can_be_written(whole):
+    read, write = os.pipe()
+
+    def as_nobody(path: Path) -> None:
+        if os.getuid() == 0:
+            os.setuid(65534)
+        with Trace.open(path) as trace:
+            os.write(write, b"ok" if len(trace) == 9000 else b"no")
+
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        path = Path(folder) / "a.ktrace"
+        shutil.copy(whole, path)
+        Path(folder).chmod(0o555)
+        child = fork(lambda: as_nobody(path))
+        os.waitpid(child, 0)
+        os.close(write)
+        assert os.read(read, 2) == b"ok"
+        os.close(read)
+        Path(folder).chmod(0o755)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"cannot write the trace .*nowhere"):
+        TraceWriter(tmp_path / "nowhere" / "a.ktrace")
+    with pytest.raises(UserError, match="cannot write the trace"):
+        TraceWriter(tmp_path)
+
+
+def test_a_full_disk_ends_the_writing_and_keeps_what_was_stored(tmp_path):
+    path = tmp_path / "a.ktrace"
+    writer = TraceWriter(path)
+    writer.write_header(made.header())
+    noise = np.random.default_rng(1)
+    writer._db.execute("PRAGMA max_page_count = 200")
+    total = 0
+    with pytest.raises(UserError, match="full") as raised:
+        while True:
+            rows = made.rows(1000, first=total)
+            rows["stack"] = noise.integers(0, 256, rows["stack"].shape, "u1")
+            writer.write_events(rows)
+            writer.flush()
+            total += 1000
+    assert "--max-size" in raised.value.remedy
+    with pytest.raises(UserError, match="full"):
+        writer.write_events(made.rows(1))
+    writer.close(SUMMARY)
+    with Trace.open(path) as trace:
+        assert not trace.finished
+        assert len(trace) >= total > 0
+        trace.event(len(trace))
+
+
+def test_a_limit_on_the_file_is_like_a_full_disk(tmp_path):
+    path = tmp_path / "a.ktrace"
+    read, write = os.pipe()
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
+        noise = np.random.default_rng(1)
+        writer = TraceWriter(path)
+        writer.write_header(made.header())
+        try:
+            for at in range(0, 100_000, 1000):
+                rows = made.rows(1000, first=at)
+                rows["stack"] = noise.integers(0, 256, rows["stack"].shape, "u1")
+                writer.write_events(rows)
+                writer.flush()
+        except UserError as error:
+            os.write(write, error.message.encode())
+        writer.close(None)
+
+    child = fork(limited)
+    os.waitpid(child, 0)
+    os.close(write)
+    assert b"cannot be written any further" in os.read(read, 1000)
+    os.close(read)
+    with Trace.open(path) as trace:
+        assert len(trace) > 0
+        trace.event(len(trace))
