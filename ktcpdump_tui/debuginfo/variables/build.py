@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.errors import reading
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 POINTERS: Final = 3
 
 _VARIABLES: Final = frozenset((dwarf.TAG_VARIABLE, dwarf.TAG_FORMAL_PARAMETER))
+
+_CALLS: Final = frozenset({dwarf.TAG_CALL_SITE, dwarf.TAG_GNU_CALL_SITE})
+_PASSED: Final = frozenset({dwarf.TAG_CALL_SITE_PARAMETER, dwarf.TAG_GNU_CALL_SITE_PARAMETER})
 
 #: DW_AT_abstract_origin and DW_AT_specification lead at most this far.
 _MOST_ORIGINS: Final = 8
@@ -74,8 +77,10 @@ class _Builder:
         ranges = die.ranges()
         self._covered.extend(ranges)
         self.low = min(low for low, _ in ranges)
+        self._calls: list[list[Any]] = []
         scope = self._scope(die, _name(die) or "?", ranges)
-        self.table.functions.append(Function(self.low, 0, self._locations(die, dwarf.AT_FRAME_BASE), scope))
+        base = self._locations(die, dwarf.AT_FRAME_BASE)
+        self.table.functions.append(Function(self.low, 0, base, scope, self._calls))
         while self._pending:
             number, target = self._pending.pop()
             self.table.objects[number] = Referred(self.low, self._declared(target))
@@ -117,10 +122,34 @@ class _Builder:
                 self._fill(inner := Scope("", []), child)
                 scope.variables += [variable for variable in inner.variables if variable.locations]
                 scope.scopes += inner.scopes
+        elif child.tag in _CALLS:
+            self._call(child)
         elif child.tag == dwarf.TAG_INLINED_SUBROUTINE:
             ranges = child.ranges()
             if ranges:
                 scope.scopes.append(self._scope(child, _name(child) or "?", ranges))
+
+    def _call(self, die: Die) -> None:
+        """Keep what a call site passes where that is the same at every call (DWARF 5 section 3.4)."""
+        after = die.address(dwarf.AT_CALL_RETURN_PC)
+        if after is None:
+            after = die.address(dwarf.AT_LOW_PC)  # GNU's form before DWARF 5
+        passed = []
+        for child in die.children() if after is not None else ():
+            place = child.block(dwarf.AT_LOCATION)
+            value = child.block(dwarf.AT_CALL_VALUE) or child.block(dwarf.AT_GNU_CALL_SITE_VALUE)
+            if child.tag not in _PASSED or place is None or value is None:
+                continue
+            register = self.table.expressions[self._expression(die.unit, place)]
+            number = self._expression(die.unit, value)
+            if (
+                len(register) == 1
+                and register[0][0] == Op.REGX
+                and _is_constant(self.table.expressions[number])
+            ):
+                passed.append([register[0][1], number])
+        if passed and after is not None:
+            self._calls.append([after - self.low, passed])
 
     def _declared(self, die: Die) -> Declared:
         holder = _holder(die, dwarf.AT_TYPE)
@@ -194,6 +223,16 @@ class _UnitReferences:
     def indexed_address(self, index: int) -> int:
         """Return an entry of .debug_addr."""
         return self._unit.indexed_address(index)
+
+
+def _is_constant(operations: Operations) -> bool:
+    """Whether an expression only needs itself."""
+    return all(operation[0] in _CONSTANT for operation in operations)
+
+
+_CONSTANT: Final = frozenset(
+    {Op.CONSTS, Op.ADDR, Op.PLUS, Op.MINUS, Op.PLUS_UCONST, Op.NEG, Op.NOT, Op.STACK_VALUE, Op.SHL, Op.OR}
+)
 
 
 def _origins(die: Die) -> Iterator[Die]:

@@ -47,6 +47,11 @@ _MOST_STEPS: Final = 10_000
 _MOST_NESTED: Final = 16
 
 
+_NO_ENTRY: Final = Missing(
+    Why.OPTIMISED_OUT, "only its value at the function's entry is known, which was not traced"
+)
+
+
 class Objects(Protocol):
     """What expressions refer to by number (the table's)."""
 
@@ -62,18 +67,18 @@ class FrameState:
     """What is known of the machine at an event, in the frame that it belongs to.
 
     ``address`` is the instruction's run-time address; ``registers`` by DWARF number; ``frame_base`` the
-    function's DW_AT_frame_base; ``entry`` returns the registers at the function's entry or None; ``slide`` is
-    added to link-time addresses.
+    function's DW_AT_frame_base; ``entry`` returns the registers at the function's entry, None for those not
+    known; ``slide`` is added to link-time addresses.
     """
 
     address: int
-    registers: Sequence[int]
+    registers: Sequence[int | None]
     memory: ReadableMemory
     cfa: int | None
     frame_base: Operations | None
     slide: int
     objects: Objects
-    entry: Callable[[], Sequence[int] | None]
+    entry: Callable[[], Sequence[int | None] | None]
     nested: int = 0
 
 
@@ -95,7 +100,10 @@ def compute(operations: Operations, frame: FrameState) -> int | Missing:
     try:
         run = _Run(operations, frame)
         run.execute(0)
-        return int(run.pop().value)
+        if run.found is not None:  # DW_OP_stack_value
+            data = run.found.bytes(0, 8)
+            return data if isinstance(data, Missing) else int.from_bytes(data, "little")
+        return int(run.pop().value) & _MASK
     except Unavailable as unavailable:
         return unavailable.missing
 
@@ -225,28 +233,27 @@ class _Run:
 
     def _typed(self, code: int, operation: Operation) -> bool:
         """Run an operation on a base type or a reference; False where it is none of those."""
-        objects = self.frame.objects
         match code:
             case Op.CONST_TYPE:
-                kind = objects.base_type(operation[1])
+                kind = self._base_type(operation[1])
                 self.stack.append(from_bytes(operation[2].ljust(kind.size, b"\0"), kind))
             case Op.REGVAL_TYPE:
-                kind = objects.base_type(operation[2])
+                kind = self._base_type(operation[2])
                 data = self._register_place(operation[1]).bytes(0, kind.size)
                 self.stack.append(from_bytes(_available(data), kind))
             case Op.DEREF_TYPE:
-                kind = objects.base_type(operation[2])
+                kind = self._base_type(operation[2])
                 self._push(self._memory(self._address(self.pop()), operation[1]))
                 self.stack.append(from_bytes(to_bytes(self.pop(), kind.size), kind))
             case Op.CONVERT:
-                self.stack.append(convert(self.pop(), objects.base_type(operation[1])))
+                self.stack.append(convert(self.pop(), self._base_type(operation[1])))
             case Op.REINTERPRET:
-                top, kind = self.pop(), objects.base_type(operation[1])
+                top, kind = self.pop(), self._base_type(operation[1])
                 if top.type.size != kind.size:
                     raise BadDwarfError("DW_OP_reinterpret to a type of another size")
                 self.stack.append(from_bytes(to_bytes(top), kind))
             case Op.VARIABLE_VALUE:
-                place = objects.object_place(operation[1], self._deeper())
+                place = self.frame.objects.object_place(operation[1], self._deeper())
                 self._push(int.from_bytes(_available(place.bytes(0, 8)), "little"))
             case Op.PARAMETER_REF:
                 raise Unavailable(
@@ -257,6 +264,12 @@ class _Run:
             case _:
                 return False
         return True
+
+    def _base_type(self, number: int) -> BaseType:
+        kind = self.frame.objects.base_type(number)
+        if not 1 <= kind.size <= 16:
+            raise BadDwarfError(f"a location expression uses a base type of {kind.size} bytes")
+        return kind
 
     def _push(self, value: int | float, kind: BaseType = GENERIC) -> None:
         self.stack.append(normalise(value, kind))
@@ -280,7 +293,10 @@ class _Run:
 
     def _register_place(self, number: int) -> Place:
         if 0 <= number < len(self.frame.registers) and number <= 16:
-            return InBytes((self.frame.registers[number] & _MASK).to_bytes(8, "little"))
+            value = self.frame.registers[number]
+            if value is None:
+                return Nowhere(_NO_ENTRY)
+            return InBytes((value & _MASK).to_bytes(8, "little"))
         return Nowhere(Missing(Why.NOT_CAPTURED, f"DWARF register {number} was not captured"))
 
     def _cfa(self) -> int:
@@ -304,11 +320,7 @@ class _Run:
     def _entry_value(self, operations: Operations) -> int:
         registers = self.frame.entry()
         if registers is None:
-            raise Unavailable(
-                Missing(
-                    Why.OPTIMISED_OUT, "only its value at the function's entry is known, which was not traced"
-                )
-            )
+            raise Unavailable(_NO_ENTRY)
         frame = replace(
             self.frame,
             registers=registers,

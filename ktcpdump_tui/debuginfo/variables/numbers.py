@@ -98,8 +98,8 @@ def _signed(number: Number) -> int | float:
 
 def from_bytes(data: bytes, kind: BaseType) -> Number:
     """Return the number that ``data`` (at least the type's size, little-endian) is."""
-    if not 1 <= kind.size <= 16 or len(data) < kind.size:
-        raise BadDwarfError(f"a location expression uses a base type of {kind.size} bytes")
+    if len(data) < kind.size:
+        raise BadDwarfError(f"a constant of a location expression has fewer than {kind.size} bytes")
     data = data[: kind.size]
     if _is_float(kind):
         code = {4: "<f", 8: "<d"}.get(kind.size)

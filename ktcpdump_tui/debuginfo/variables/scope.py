@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ktcpdump_tui import arch
 from ktcpdump_tui.debuginfo.variables import formatting
 from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
-from ktcpdump_tui.debuginfo.variables.machine import FrameState, locate
+from ktcpdump_tui.debuginfo.variables.machine import FrameState, compute, locate
 from ktcpdump_tui.debuginfo.variables.places import OPTIMISED_OUT, Missing, Nowhere, Why
 from ktcpdump_tui.debuginfo.variables.types import Kind
 from ktcpdump_tui.debuginfo.variables.values import Value
@@ -130,10 +130,11 @@ def frame_state(
 ) -> FrameState:
     """Return the machine state that location expressions see at ``event``."""
 
-    def entry() -> Sequence[int] | None:
+    def entry() -> Sequence[int | None] | None:
         if event.instruction.address == found.function.low + found.slide:
             return event.regs
-        return None if entry_registers is None else entry_registers(event)
+        registers = None if entry_registers is None else entry_registers(event)
+        return _from_call_site(event, table) if registers is None else registers
 
     return FrameState(
         address=event.instruction.address,
@@ -145,6 +146,40 @@ def frame_state(
         objects=table,
         entry=entry,
     )
+
+
+def _from_call_site(event: model.Event, table: VariableTable) -> Sequence[int | None] | None:
+    """Return the registers that the caller passed constants in, where the caller is in the table."""
+    frame = _frame_address(event)
+    # System V ABI, figure 3.3: the return address is right below the frame's address.
+    data = None if frame is None else event.memory.read(frame - 8, 8)
+    passed = table.passed(int.from_bytes(data, "little")) if data else {}
+    if not passed:
+        return None
+    found = table.at(event.instruction.address)
+    nowhere = FrameState(
+        event.instruction.address,
+        (),
+        _NothingKept(),
+        None,
+        None,
+        found.slide if found else 0,
+        table,
+        lambda: None,
+    )
+    registers: list[int | None] = [None] * (arch.RETURN_ADDRESS + 1)
+    for number, operations in passed.items():
+        value = compute(operations, nowhere)
+        if number < len(registers) and isinstance(value, int):
+            registers[number] = value
+    return registers
+
+
+class _NothingKept:
+    """The memory at a call: constants need none."""
+
+    def read(self, address: int, size: int) -> bytes | None:  # noqa: ARG002
+        return None
 
 
 def place_of(operations: Operations | None, frame: FrameState) -> Place:

@@ -63,12 +63,17 @@ class Scope:
 
 @dataclass(slots=True)
 class Function:
-    """A function with code of its own. ``low`` is its lowest link-time address; ``image`` a number."""
+    """A function with code of its own. ``low`` is its lowest link-time address; ``image`` a number.
+
+    ``calls`` are [return address from ``low``, [[DWARF register, expression], ...]] of the calls that pass
+    constants (DWARF 5 section 3.4).
+    """
 
     low: int
     image: int
     frame_base: Locations
     scope: Scope
+    calls: list[list[Any]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -128,6 +133,17 @@ class VariableTable:
             found = self._found[address] = self._find(address)
             return found
 
+    def passed(self, return_address: int) -> dict[int, Operations]:
+        """Return the constants that a call passes in registers, by the run-time address it returns to."""
+        found = self.at(return_address)
+        if found is None:
+            return {}
+        offset = return_address - found.slide - found.function.low
+        for place, parameters in found.function.calls:
+            if place == offset:
+                return {register: self.expressions[number] for register, number in parameters}
+        return {}
+
     @property
     def variable_names(self) -> set[str]:
         """The names of all variables of all functions."""
@@ -169,13 +185,13 @@ class VariableTable:
             "types": self.types.records,
             "expressions": [ops.to_json(operations) for operations in self.expressions],
             "functions": [
-                [function.low, function.image, function.frame_base, _scope_to_json(function.scope)]
-                for function in self.functions
+                [one.low, one.image, one.frame_base, _scope_to_json(one.scope), one.calls]
+                for one in self.functions
             ],
             "objects": [[referred.low, _variable_to_json(referred.variable)] for referred in self.objects],
         }
         text = json.dumps(document, separators=(",", ":")).encode()
-        return _head(self.images) + zstandard.ZstdCompressor(level=3).compress(text)
+        return _head(self.images) + zstandard.ZstdCompressor(level=3, write_checksum=True).compress(text)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> VariableTable:
@@ -189,8 +205,8 @@ class VariableTable:
             table.types = TypeTable(document["types"])
             table.expressions = [ops.from_json(value) for value in document["expressions"]]
             table.functions = [
-                Function(low, image, base, _scope_from_json(scope))
-                for low, image, base, scope in document["functions"]
+                Function(low, image, base, _scope_from_json(scope), calls)
+                for low, image, base, scope, calls in document["functions"]
             ]
             table.objects = [Referred(low, Declared(*value)) for low, value in document["objects"]]
             for function in table.functions:

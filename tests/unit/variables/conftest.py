@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Stop:
-    """One instruction about to be executed, as gdb sees it: variables are [name, function, is argument, value]."""
+    """An instruction about to be executed; gdb's variables are [name, function, argument?, value]."""
 
     event: model.Event
     function: str
@@ -66,7 +67,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def event_of() -> Callable[..., model.Event]:
-    """Return a function (pc, registers, cfa, [[address, hex bytes]]) -> Event."""
+    """Return a function (pc, registers, cfa, memory) -> Event."""
     return make_event
 
 
@@ -75,14 +76,11 @@ def compile_program(source: Path, target: Path, compiler: str, *options: str) ->
     return target
 
 
-def make_event(
-    pc: int, regs: list[int], cfa: int | None, memory: list[list[Any]], no: int = 1
-) -> model.Event:
-    instruction = model.Instruction(index=no, address=pc, symbol="?", offset=0)
+def make_event(pc: int, regs: list[int], cfa: int | None, memory: model.Memory, no: int = 1) -> model.Event:
     return model.Event(
-        no=no, ts=no, cpu=0, pid=1, comm="test", instruction=instruction, packet_id=1, skb=0, len=None, dev=None,
-        netns=None, found_by=model.FoundBy.FRAME, cfa=cfa, regs=tuple(regs),
-        memory=model.Memory(tuple(model.Region(start, bytes.fromhex(data)) for start, data in memory)),
+        no=no, ts=no, cpu=0, pid=1, comm="test", packet_id=1, skb=0, len=None, dev=None, netns=None,
+        instruction=model.Instruction(index=no, address=pc, symbol="?", offset=0),
+        found_by=model.FoundBy.FRAME, cfa=cfa, regs=tuple(regs), memory=memory,
     )  # fmt: skip
 
 
@@ -111,6 +109,44 @@ def run_in_gdb(program: Path, output: Path) -> Run:
     stops = []
     for no, line in enumerate(lines[1:], 1):
         stop = json.loads(line)
-        event = make_event(stop["pc"], stop["regs"], stop["cfa"], stop["memory"], no)
+        regions = [model.Region(start, bytes.fromhex(data)) for start, data in stop["memory"]]
+        event = make_event(stop["pc"], stop["regs"], stop["cfa"], model.Memory(tuple(regions)), no)
         stops.append(Stop(event, stop["function"], stop["variables"]))
     return Run(program, json.loads(lines[0])["slide"], stops)
+
+
+@dataclass
+class StockKernel:
+    """One of Debian's kernels as the lab unpacks it, its images opened once."""
+
+    release: str
+    debug: Path
+
+    def image(self, function: str) -> DebugImage:
+        """Return the file that has ``function``: the kernel or nf_tables."""
+        if function.startswith("nft_"):
+            folder = self.debug / "lib/modules" / self.release / "kernel/net/netfilter"
+            return self._open(folder / "nf_tables.ko")
+        return self._open(self.debug / "boot" / f"vmlinux-{self.release}")
+
+    @staticmethod
+    @cache
+    def _open(path: Path) -> DebugImage:
+        return DebugImage.open(path)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "stock" in metafunc.fixturenames:
+        lab = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ktcpdump-tui" / "lab"
+        files = sorted(lab.glob("*/root/usr/lib/debug/boot/vmlinux-*"))
+        kernels = [StockKernel(path.name.removeprefix("vmlinux-"), path.parents[1]) for path in files]
+        names = [".".join(kernel.release.split(".")[:2]) for kernel in kernels]
+        # Without kernels the tests fail rather than vanish.
+        metafunc.parametrize("stock", kernels or [None], ids=names or ["missing"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def stock(request: pytest.FixtureRequest) -> StockKernel:
+    if request.param is None:
+        pytest.fail("no stock kernel in the cache folder: fetch them with `ktcpdump-tui --lab` once")
+    return request.param
