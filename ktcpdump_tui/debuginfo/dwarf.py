@@ -13,7 +13,6 @@ TAG_LEXICAL_BLOCK: Final = 0x0B
 TAG_MEMBER: Final = 0x0D
 TAG_POINTER_TYPE: Final = 0x0F
 TAG_REFERENCE_TYPE: Final = 0x10
-TAG_COMPILE_UNIT: Final = 0x11
 TAG_STRUCTURE_TYPE: Final = 0x13
 TAG_SUBROUTINE_TYPE: Final = 0x15
 TAG_TYPEDEF: Final = 0x16
@@ -139,11 +138,6 @@ UT_TYPE: Final = 2
 UT_SKELETON: Final = 4
 UT_SPLIT_COMPILE: Final = 5
 UT_SPLIT_TYPE: Final = 6
-
-# Call frame instructions (table 7.29); the first three hold an operand in their low six bits.
-CFA_ADVANCE_LOC: Final = 0x40
-CFA_OFFSET: Final = 0x80
-CFA_RESTORE: Final = 0xC0
 
 # Base type encodings (table 7.11).
 ATE_BOOLEAN: Final = 0x02

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from tests.unit.debuginfo.conftest import StockKernel
 
-NETWORK = re.compile(r"(veth|br|tcp|udp|ip|ip6|ipv6|skb|netif|napi|dev|fib|inet|neigh|arp|icmp|sock|nf|qdisc|dst)_")
+NETWORK = re.compile(
+    r"(veth|br|tcp|udp|ip|ip6|ipv6|skb|netif|napi|dev|fib|inet|neigh|arp|icmp|sock|nf|qdisc|dst)_"
+)
 SP, R10 = 7, 10
 
 
