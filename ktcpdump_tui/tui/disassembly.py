@@ -47,13 +47,17 @@ class DisassemblyView(LineView):
 
     def show(self, instructions: Sequence[Instruction], current: Instruction) -> None:
         """Show a function's instructions, and the one being executed."""
+        same, before, top = instructions is self.instructions, self.current, self.scroll_offset.y
         self.instructions, self.current = instructions, current
         widest = max((34 + len(i.text) + (len(i.call or "") + 10) for i in instructions), default=0)
         self.set_lines(len(instructions), widest)
         place = next((n for n, i in enumerate(instructions) if i.index == current.index), 0)
         self.cursor = place
         self.show_line(place, margin=2)
-        self.refresh()
+        if not same or before is None or before.source != current.source or self.scroll_offset.y != top:
+            self.refresh()
+        else:
+            self.refresh_only({place, next((n for n, i in enumerate(instructions) if i is before), place)})
 
     def show_hits(self, hits: np.ndarray, *, unknown: bool) -> None:
         """Show other counts; ``unknown``: events were lost, so no hits do not mean not executed."""

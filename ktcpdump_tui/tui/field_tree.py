@@ -64,14 +64,19 @@ class FieldTree(LineView):
         self._lay_out()
 
     def _lay_out(self) -> None:
+        before, width = self._rows, self._label_width
         self._rows = list(visible_rows(self._fields, self.opened))
         named = (row for row in self._rows if row.field.value and row.field.tone is not Tone.HEADING)
         longest = max((2 * row.depth + cell_len(row.field.label) for row in named), default=8)
         self._label_width = min(longest, max(10, self.size.width * 45 // 100 if self.size.width else 20))
         self.cursor = min(self.cursor, max(0, len(self._rows) - 1))
-        widest = max((self._label_width + 6 + cell_len(row.field.value) for row in self._rows), default=0)
+        texts = (cell_len(row.field.value) + cell_len(row.field.note) for row in self._rows)
+        widest = self._label_width + 8 + max(texts, default=0)
         self.set_lines(len(self._rows), widest)
-        self.refresh()
+        if width != self._label_width or len(before) != len(self._rows):
+            self.refresh()
+        else:
+            self.refresh_only(y for y, row in enumerate(self._rows) if row != before[y])
 
     def on_resize(self) -> None:
         """Share the width anew between names and values."""

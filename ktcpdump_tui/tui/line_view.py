@@ -143,6 +143,13 @@ class LineView(ScrollView, can_focus=True):
         """Dim the cursor."""
         self.refresh()
 
+    def refresh_only(self, lines: Iterable[int]) -> None:
+        """Draw these lines anew: a whole pane costs tens of milliseconds on a large terminal."""
+        top = self.scroll_offset.y
+        for line in lines:
+            if top <= line < top + self.page_lines:
+                self.refresh_line(line)
+
     def show_line(self, line: int, *, centre: bool = False, margin: int = 0) -> None:
         """Scroll so that ``line`` is visible, moving as little as possible; a far jump centres it."""
         top, page = self.scroll_offset.y, self.page_lines

@@ -89,17 +89,23 @@ class SourceView(LineView):
 
     def show_position(self, line: int, column: int = 0, *, inner: bool = True) -> None:
         """Show that ``line`` (from 1) is being executed; not ``inner``: it called what is."""
+        changed, top = {self.position - 1, self.cursor, line - 1}, self.scroll_offset.y
         self.position, self.column, self.inner = line, column, inner
         if line:
             self.cursor = line - 1
-            self.show_line(line - 1, margin=max(2, self.page_lines // 5))
-        self.refresh()
+            self.show_line(self.cursor, margin=max(2, self.page_lines // 5))
+        if self.scroll_offset.y == top:
+            self.refresh_only(changed)
+        else:
+            self.refresh()
 
     def show_marks(self, marks: Mapping[int, LineMark], breakpoints: frozenset[int]) -> None:
         """Show other counts, states and breakpoints."""
-        if marks != self.marks or breakpoints != self.breakpoints:
-            self.marks, self.breakpoints = marks, breakpoints
-            self.refresh()
+        lines = range(self.scroll_offset.y + 1, self.scroll_offset.y + self.page_lines + 1)
+        changed = {line - 1 for line in lines if marks.get(line) != self.marks.get(line)}
+        changed |= {line - 1 for line in breakpoints ^ self.breakpoints}
+        self.marks, self.breakpoints = marks, breakpoints
+        self.refresh_only(changed)
 
     def parts(self, y: int) -> tuple[Iterable[Part], Style]:
         """Make one line with its gutter."""

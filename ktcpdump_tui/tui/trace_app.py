@@ -92,6 +92,7 @@ class TraceApp(App[int]):
         self._table = TraceList(self.navigator.rows, id="trace")
         self._marks: Mapping[str, Mapping[int, LineMark]] = {}
         self._covered_at = 0.0
+        self._covered = (-1, False)
         self._rate_from: tuple[float, int] = (time.monotonic(), len(trace))
         self._rate: float | None = None
         self._error_shown: BaseException | None = None
@@ -164,7 +165,8 @@ class TraceApp(App[int]):
             elif changed:
                 self._table.grow()
                 self.main.query_one(TraceHeader).refresh()
-            if changed or time.monotonic() - self._covered_at > COVERAGE_TICK:
+            stale = self._covered != (len(self.trace), self.trace.finished)
+            if stale and time.monotonic() - self._covered_at > COVERAGE_TICK:
                 self._show_coverage()
         except UserError as error:
             self._timer.stop()
@@ -247,6 +249,7 @@ class TraceApp(App[int]):
 
     def _show_coverage(self) -> None:
         self._covered_at = time.monotonic()
+        self._covered = (len(self.trace), self.trace.finished)
         hits = self.trace.hits()
         self._marks = coverage(self.trace.line_hits(), self.trace.line_states())
         self.main.query_one(SourcePane).disassembly.show_hits(hits, unknown=self.trace.lost())

@@ -119,8 +119,7 @@ class TraceList(LineView):
         if grown or self.scroll_offset.y != top:
             self.refresh()
         else:
-            self.refresh_line(before)
-            self.refresh_line(self.cursor)
+            self.refresh_only({before, self.cursor})
 
     @property
     def columns(self) -> Columns:
