@@ -91,7 +91,7 @@ class FieldTree(LineView):
             under = palette["cursor"]
         opener = " " if item.children is None else "▾" if row.open else "▸"
         name = "  " * row.depth + opener + " " + item.label
-        mark = "*" if item.changed else " "
+        mark = "*" if item.changed and item.tone is not Tone.HEADING else " "
         if item.tone is Tone.HEADING:
             return [
                 (mark, palette["changed"]),

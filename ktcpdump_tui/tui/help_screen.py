@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from textual.binding import Binding, BindingType
@@ -72,28 +73,32 @@ class HelpScreen(ModalScreen[None]):
         """Make the text."""
         with VerticalScroll() as scroll:
             scroll.border_title = "Help: Esc leaves"
-            yield Static(self._table(), id="help-text")
+            yield Static(self._text(), id="help-text")
 
-    def _table(self) -> Table:
+    def _text(self) -> Group:
         palette = palette_of(self)
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True, style=palette["symbol"])
-        table.add_column(style=palette["text"])
+        parts: list[Text | Table] = []
+
+        def section(title: str, about: str) -> Table:
+            heading = Text(title, palette["heading"])
+            heading.append("  " + about, palette["dim"])
+            table = Table.grid(padding=(0, 2))
+            table.add_column(no_wrap=True, min_width=11)
+            table.add_column(style=palette["text"])
+            parts.extend((heading, table, Text()))
+            return table
+
         for title, about, bindings in self._sections:
-            table.add_row(Text(title, palette["heading"]), Text(about, palette["dim"]))
+            table = section(title, about)
             for keys, description in by_description(bindings):
-                table.add_row("  " + keys, description)
-            table.add_row("", "")
-        table.add_row(Text("Gutter", palette["heading"]), "")
+                table.add_row(Text("  " + keys, palette["symbol"]), description)
+        table = section("Gutter", "what is known of a source line")
         for state, (glyph, style) in GLYPHS.items():
             table.add_row(Text("  " + glyph, palette[style]), str(state))
-        table.add_row("", "")
-        table.add_row(
-            Text("Commands", palette["heading"]), Text("after : (beginnings are enough)", palette["dim"])
-        )
+        table = section("Commands", "after : (beginnings are enough)")
         for name, (takes, what) in COMMANDS.items():
             table.add_row(Text(f"  {name} {takes}", palette["symbol"]), what)
-        return table
+        return Group(*parts)
 
     def action_down(self) -> None:
         """Scroll down."""

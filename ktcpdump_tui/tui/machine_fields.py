@@ -83,9 +83,7 @@ def identity(
             )
         fields += _fate(packet, header)
     fields.append(
-        Field("this event", "", "event", Tone.HEADING, children=(
-            Field("number", f"{event.no:,}"),
-            Field("time", clock(header, event.ts)),
+        Field("this event", clock(header, event.ts), "event", Tone.HEADING, children=(
             Field("cpu", str(event.cpu)),
             Field("task", f"{event.comm or '?'} ({event.pid})"),
             Field("found by", str(event.found_by)),

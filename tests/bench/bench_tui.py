@@ -83,7 +83,7 @@ async def settled(app: DebuggerApp, pilot: object) -> None:
 
 
 async def jumps(path: Path, sources: SourceFinder) -> dict[str, list[float]]:
-    """Return ms per jump anywhere: the call, until drawn, until the inspector is filled, and processor time."""
+    """Return ms per jump anywhere: the call, until drawn, until the inspector is filled, processor time."""
     times: dict[str, list[float]] = {"work": [], "drawn": [], "inspector": [], "processor": []}
     with Trace.open(path) as trace:
         app = DebuggerApp(trace, sources, theme=DARK)
@@ -104,7 +104,7 @@ async def jumps(path: Path, sources: SourceFinder) -> dict[str, list[float]]:
 
 
 async def flood(folder: Path, sources: SourceFinder, rate: int) -> tuple[list[float], float, float]:
-    """Return how late the loop is (ms) while ``rate`` events/s come in, the rate reached, its load."""
+    """Return how late the loop is (ms) at ``rate`` events/s, the rate reached, and the loop's load."""
     made = Flood(folder / f"live-{rate}.ktrace")
     made.capture.writer.flush()
     stop = threading.Event()
