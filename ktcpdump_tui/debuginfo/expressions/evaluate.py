@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.expressions import ctypes, helpers, nodes
 from ktcpdump_tui.debuginfo.expressions.arithmetic import Arithmetic, string_of
-from ktcpdump_tui.debuginfo.expressions.problems import ProblemError, nearest
+from ktcpdump_tui.debuginfo.expressions.problems import ProblemError, UnknownNameError, nearest
 from ktcpdump_tui.debuginfo.variables.places import InBytes, Missing
 from ktcpdump_tui.debuginfo.variables.types import Kind, Type
 from ktcpdump_tui.debuginfo.variables.values import Value
@@ -110,7 +110,7 @@ class Evaluation:
         if name in _CONSTANTS:
             return self._arithmetic.integer(_CONSTANTS[name])
         names = [*self._environment.names(), *self._types.constant_names()]
-        raise ProblemError(at, f"nothing is called {name} here{nearest(name, names)}")
+        raise UnknownNameError(at, f"nothing is called {name} here{nearest(name, names)}")
 
     def _register(self, at: int, name: str) -> Value:
         value = self._environment.register(name)

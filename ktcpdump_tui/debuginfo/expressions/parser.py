@@ -62,18 +62,17 @@ class _Parser:
         return node
 
     def _expression(self) -> nodes.Node:
-        self._depth += 1
-        if self._depth > _MOST_NESTED:
-            raise ProblemError(self._token.at, "the expression is nested too deeply")
         condition = self._binary(0)
         token = self._token
-        if token.text == "?" and token.kind == "mark":
-            self._next()
-            then = self._expression()
-            self._expect(":", "the ? before has no")
-            condition = nodes.Conditional(token.at, condition, then, self._expression())
+        if token.text != "?" or token.kind != "mark":
+            return condition
+        self._next()
+        self._deeper(token)
+        then = self._expression()
+        self._expect(":", "the ? before has no")
+        other = self._expression()
         self._depth -= 1
-        return condition
+        return nodes.Conditional(token.at, condition, then, other)
 
     def _binary(self, level: int) -> nodes.Node:
         left = self._unary()
@@ -88,9 +87,7 @@ class _Parser:
     def _unary(self) -> nodes.Node:
         token = self._token
         self._refuse_assignment()
-        self._depth += 1
-        if self._depth > _MOST_NESTED:
-            raise ProblemError(token.at, "the expression is nested too deeply")
+        self._deeper(token)
         try:
             if token.kind == "mark" and token.text in _UNARY:
                 self._next()
@@ -257,6 +254,11 @@ class _Parser:
         if self._token.kind != "mark" or self._token.text != mark:
             raise ProblemError(self._token.at, f"{sentence} {mark}")
         self._next()
+
+    def _deeper(self, token: Token) -> None:
+        self._depth += 1
+        if self._depth > _MOST_NESTED:
+            raise ProblemError(token.at, "the expression is nested too deeply")
 
     def _refuse_assignment(self) -> None:
         token = self._token

@@ -30,6 +30,10 @@ class ProblemError(Exception):
         self.sentence = sentence
 
 
+class UnknownNameError(ProblemError):
+    """A name that means nothing where it is used."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return `` (nearest: a, b)`` of the names most like ``name``, or nothing."""
     found = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)

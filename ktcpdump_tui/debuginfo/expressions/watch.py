@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ktcpdump_tui.debuginfo.expressions.environment import EventEnvironment, NotInScopeError, TypesEnvironment
 from ktcpdump_tui.debuginfo.expressions.evaluate import Evaluation
 from ktcpdump_tui.debuginfo.expressions.parser import parse
-from ktcpdump_tui.debuginfo.expressions.problems import ExpressionError, ProblemError
+from ktcpdump_tui.debuginfo.expressions.problems import ExpressionError, ProblemError, UnknownNameError
 from ktcpdump_tui.debuginfo.variables.scope import Variable
 from ktcpdump_tui.debuginfo.variables.types import Kind, TypeTable
 
@@ -93,8 +93,7 @@ class Expression:
                 try:
                     Evaluation(TypesEnvironment(table.types, variables)).value(self._tree)
                 except ProblemError as error:
-                    # The one that got furthest says most: a wrong field rather than an unknown name.
-                    if problem is None or error.at > problem.at:
+                    if problem is None or _rank(error) > _rank(problem):
                         problem = error
                 else:
                     return
@@ -116,6 +115,11 @@ def compile_expression(text: str, types: TypeTable | None = None) -> Expression:
         return Expression(text, parse(text, is_typedef))
     except ProblemError as error:
         raise ExpressionError(text, error.at, _sentence(error.sentence)) from error
+
+
+def _rank(problem: ProblemError) -> tuple[bool, int, int]:
+    """Order problems by how much they say: a wrong field more than a name not known in one function."""
+    return not isinstance(problem, UnknownNameError), problem.at, len(problem.sentence)
 
 
 def _sentence(sentence: str) -> str:

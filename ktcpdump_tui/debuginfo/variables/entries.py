@@ -19,7 +19,8 @@ from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ktcpdump_tui.debuginfo.dies import Abbreviation, Unit
+    from ktcpdump_tui.debuginfo.abbreviations import Abbreviation
+    from ktcpdump_tui.debuginfo.dies import Unit
     from ktcpdump_tui.debuginfo.ranges import Ranges
     from ktcpdump_tui.debuginfo.reader import DwarfReader
 

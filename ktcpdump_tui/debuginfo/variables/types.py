@@ -217,10 +217,14 @@ def _spell(kind: Type, declarator: str, depth: int) -> str:
             listed = ", ".join("..." if one is None else _spell(one, "", depth + 1) for one in parameters)
         return _spell(kind.target, f"{declarator}({listed})", depth + 1)
     if kind.kind in QUALIFIERS:
-        word = _QUALIFIER_NAMES[kind.kind]
-        if kind.target.kind is Kind.POINTER:
-            return _spell(kind.target, f"{word} {declarator}".rstrip(), depth + 1)
-        return f"{word} {_spell(kind.target, declarator, depth + 1)}"
+        kinds: set[Kind] = set()
+        while kind.kind in QUALIFIERS and depth <= _MOST_LINKS:
+            kinds.add(kind.kind)
+            kind, depth = kind.target, depth + 1
+        words = " ".join(_QUALIFIER_NAMES[one] for one in sorted(kinds))
+        if kind.kind is Kind.POINTER:
+            return _spell(kind, f"{words} {declarator}".rstrip(), depth)
+        return f"{words} {_spell(kind, declarator, depth)}"
     if kind.kind is Kind.VOID:
         name = "void"
     elif kind.kind in _TAGS:
