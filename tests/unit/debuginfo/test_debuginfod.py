@@ -150,9 +150,13 @@ def test_large_file_is_asked_for(server: Server, client_cache: Path) -> None:
 
 
 def test_interrupting(server: Server, client_cache: Path) -> None:
+    pressed: list[int] = []
+
     def progress(done: int, size: int | None) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.3)
+        if not pressed:
+            pressed.append(done)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)  # the main thread must get to see it before the transfer is over
 
     with pytest.raises(KeyboardInterrupt):
         Debuginfod(lambda size: True, progress).debug_file(server.large)
