@@ -74,6 +74,7 @@ class CaptureSession:
         self._counts: dict[str, int] = {}
         self._tracer: list[int] = []
         self._link = -1
+        self._lines: threading.Thread | None = None
         self._started = 0.0
         self._new = threading.Event()
         self._cancelled = threading.Event()
@@ -102,16 +103,33 @@ class CaptureSession:
             compiling = pool.submit(self._compile, kernel, probes, extra)
             plan = self._define(kernel, plan, probes)
             entry_only = plan.entry_only if len(plan.functions) > MANY_ENTRIES else frozenset()
-            annotated = kernel.symbols.annotate(plan.instructions, entry_only)
-            tables = kernel.variable_tables([one for one in annotated if one.index not in entry_only])
+            tables = kernel.variable_tables([one for one in plan.instructions if one.index not in entry_only])
+            if not entry_only:
+                plan = replace(plan, instructions=tuple(kernel.symbols.annotate(plan.instructions)))
             program = self._program = compiling.result()
-        plan = replace(plan, instructions=tuple(annotated))
         program.load_instructions(probes.table.values())
         program.set_packet_limit(options.packets or 0)
         self.plan = plan
         self._write_beginning(kernel, plan, tables)
         self._open_rings(program)
         self._arm(program)
+        if entry_only:
+            # The lines of thousands of entries take longer than their probes: they come while it runs.
+            self._lines = threading.Thread(
+                target=self._annotate_later,
+                args=(kernel, plan, entry_only),
+                name="capture-lines",
+                daemon=True,
+            )
+            self._lines.start()
+
+    def _annotate_later(self, kernel: TargetKernel, plan: Plan, entry_only: frozenset[int]) -> None:
+        try:
+            annotated = kernel.symbols.annotate(plan.instructions, entry_only)
+            self.plan = replace(plan, instructions=tuple(annotated))
+            self.sink.write_plan(annotated)
+        except UserError as error:
+            self.messages.append(f"no source lines: {error.message}")
 
     def _compile(self, kernel: TargetKernel, probes: ProbeSet, extra_code: tuple[str, int]) -> Program:
         options = self.options
@@ -304,6 +322,8 @@ class CaptureSession:
             while not self._worker.done.wait(0.2):
                 pass
             self._detach()
+            if self._lines is not None:
+                self._lines.join()
             self._symbolise_frees()
             summary = self.summary = self._summarise()
             self.sink.close(summary)

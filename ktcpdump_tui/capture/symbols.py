@@ -103,7 +103,9 @@ class DebugSymbols:
             if register in arch.ARGUMENT_REGISTERS
         )
 
-    def annotate(self, instructions: Sequence[Instruction], entry_only: Container[int]) -> list[Instruction]:
+    def annotate(
+        self, instructions: Sequence[Instruction], entry_only: Container[int] = frozenset()
+    ) -> list[Instruction]:
         """Return the plan with source lines and inline chains.
 
         ``entry_only`` are the indices of entries of functions of which nothing else is in the plan: there may

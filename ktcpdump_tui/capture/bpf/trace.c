@@ -466,20 +466,7 @@ static __always_inline u64 snapshot(u64 skb, u32 packet, struct scratch *s, stru
     return state->id;
 }
 
-static __always_inline void emit(struct pt_regs *ctx, u64 ip, u32 index, u64 skb, u32 packet, u64 cfa,
-                                 u32 found_by, struct scratch *s)
-{
-    s->pending.ip = ip;
-    s->pending.skb = skb;
-    s->pending.cfa = cfa;
-    s->pending.index = index;
-    s->pending.packet = packet;
-    s->pending.found_by = found_by;
-    emitter.call(ctx, 0);
-}
-
-/* The longest part of the program, once: on_entry and on_instruction end here for a packet of ours. */
-int on_emit(struct pt_regs *ctx)
+static __always_inline int record(struct pt_regs *ctx)
 {
     int zero = 0;
     struct scratch *s = scratches.lookup(&zero);
@@ -553,6 +540,30 @@ int on_emit(struct pt_regs *ctx)
     e->flags = flags;
     events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
     return 0;
+}
+
+static __always_inline void emit(struct pt_regs *ctx, u64 ip, u32 index, u64 skb, u32 packet, u64 cfa,
+                                 u32 found_by, struct scratch *s, int tracer)
+{
+    s->pending.ip = ip;
+    s->pending.skb = skb;
+    s->pending.cfa = cfa;
+    s->pending.index = index;
+    s->pending.packet = packet;
+    s->pending.found_by = found_by;
+    if (tracer)
+        record(ctx);
+    else
+        emitter.call(ctx, 0);
+}
+
+/*
+ * The longest part of the program, once: on_entry and on_instruction end here for a packet of ours. The
+ * kernel lets only programs of the very same kind jump to each other, so on_entry_multi has its own copy.
+ */
+int on_emit(struct pt_regs *ctx)
+{
+    return record(ctx);
 }
 
 static __always_inline u64 argument(struct pt_regs *ctx, u8 position)
@@ -659,7 +670,8 @@ static __always_inline int enter(struct pt_regs *ctx, u64 ip, int tracer)
         }
     }
     if (packet && !(insn->flags & I_HIDDEN))
-        emit(ctx, tracer ? ip + insn->cfa_offset : ip, insn->index, skb, packet, cfa, found_by, s);
+        emit(ctx, tracer ? ip + insn->cfa_offset : ip, insn->index, skb, packet, cfa, found_by, s,
+             tracer);
     return 0;
 }
 
@@ -719,7 +731,7 @@ int on_instruction(struct pt_regs *ctx)
     if (packet && !hidden) {
         struct scratch *s = scratches.lookup(&zero);
         if (s)
-            emit(ctx, ip, index, skb, packet, cfa, found_by, s);
+            emit(ctx, ip, index, skb, packet, cfa, found_by, s, 0);
     }
     return 0;
 }
