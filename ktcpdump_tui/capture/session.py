@@ -368,8 +368,9 @@ class CaptureSession:
             os.killpg(self._command.pid, signal.SIGTERM)
             self._command.wait()
         self._command = None
-        if self._events is not None:
-            self._detach()
+        self._detach()
+        if self._lines is not None and self._lines is not threading.current_thread():
+            self._lines.join()
         for one in (self._guard, self._events, *(self._rings or ()), self._program, self._kernel):
             if one is not None:
                 one.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import json
 import struct
+import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
@@ -63,6 +64,7 @@ class StreamWriter:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._closed = False
+        self._lock = threading.Lock()  # a frame is one piece, whichever thread sends it
         stream.write(_START.pack(MAGIC, VERSION))
 
     def write_header(self, header: TraceHeader) -> None:
@@ -114,7 +116,8 @@ class StreamWriter:
         flags = 0
         if len(data) >= _PACK_FROM:
             data, flags = codec.compress(data), _PACKED
-        self._stream.write(_FRAME.pack(kind, flags, 0, len(data)) + data)
+        with self._lock:
+            self._stream.write(_FRAME.pack(kind, flags, 0, len(data)) + data)
 
 
 def pump(stream: BinaryIO, sink: TraceSink, source: str = "the stream") -> Summary | None:
@@ -216,7 +219,7 @@ class _Frames:
         self._sink.write_notes(data)
 
     def _progress(self, data: bytes) -> None:
-        counts = json.loads(data)
+        counts = records.loads(data)
         if not isinstance(counts, dict) or not all(isinstance(value, int) for value in counts.values()):
             raise ValueError("the totals are not numbers")
         self._sink.write_progress(counts)
