@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.lab import packages, requirements, stock
 from ktcpdump_tui.lab.lab import Lab
 from ktcpdump_tui.lab.progress import Progress
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.lab.process import PortStream
 
 
 def main() -> int:
@@ -31,7 +35,7 @@ def main() -> int:
     progress = Progress()
     try:
         if options.command == "fetch":
-            requirements.check()
+            requirements.check_apt()
             for version in options.versions:
                 kernel = packages.fetch(version, progress, newest=options.newest)
                 print(f"{version}: {kernel.release} in {kernel.root}")  # noqa: T201
@@ -40,18 +44,25 @@ def main() -> int:
             progress.say(f"up after {lab.boot_seconds:.1f} s")
             process = lab.run(options.line)
             signal.signal(signal.SIGINT, lambda *_: process.interrupt())
-            errors = threading.Thread(target=shutil.copyfileobj, args=(process.stderr, sys.stderr.buffer, 1))
+            errors = threading.Thread(target=copy, args=(process.streams[1], 2), daemon=True)
             errors.start()
-            while data := process.stdout.read1():  # type: ignore[attr-defined]
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+            copy(process.streams[0], 1)
             errors.join()
             return process.wait() & 0xFF
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
     except UserError as error:
         print(f"ktcpdump_tui.lab: {error}", file=sys.stderr)  # noqa: T201
         return error.status
+
+
+def copy(stream: PortStream, descriptor: int) -> None:
+    """Copy ``stream`` to ``descriptor`` as it comes, to its end."""
+    while data := stream.read(65536):
+        while data:
+            data = data[os.write(descriptor, data) :]
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
+from ktcpdump_tui.arch import MACHINE
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.lab.apt import Apt, Children
 from ktcpdump_tui.lab.machine import QEMU, Tools, find_busybox, find_tools, find_virtiofsd, is_c_daemon
@@ -43,10 +45,17 @@ def install_command(packages: list[str]) -> str:
     return f"{sudo}apt-get install --no-install-recommends {' '.join(packages)}"
 
 
-def check() -> Tools:
-    """Return the programs of the host that the lab uses; UserError names all that is missing."""
+def check_apt() -> None:
+    """Raise UserError unless Debian's kernels can be fetched and used here."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise UserError("The lab takes its kernels from Debian's packages, and this machine has no apt.")
+    if platform.machine() != MACHINE:
+        raise UserError(f"The lab runs on {MACHINE} only, and this machine is {platform.machine()}.")
+
+
+def check() -> Tools:
+    """Return the programs of the host that the lab uses; UserError names all that is missing."""
+    check_apt()
     missing = missing_packages()
     tools = find_tools()
     if missing or tools is None:
