@@ -192,10 +192,12 @@ class Witness:
             begin < address
             and theirs[1:] == there[1:] == self.ours(image, begin)[1:]
             and theirs[0] == ours[0]
-            and theirs[-1].function == ours[-1].function
-            # The outermost function's name may be a symbol's to them (clang's .LCPI0_0).
             and [level[1:] for level in other] == [(level.file, level.line) for level in ours]
-            and [level[0] for level in other[:-1]] == [level.function for level in ours[:-1]]
+            and all(
+                # LLVM may give the outermost function a local label's name.
+                mine.function == level[0] or (mine is ours[-1] and level[0].startswith(".L"))
+                for mine, level in zip(ours, other, strict=True)
+            )
         )
 
     def instructions(self, image: DebugImage, count: int, seed: int) -> dict[str, list[int]]:
