@@ -81,7 +81,9 @@ class FileWriter:
         self._close = close
 
     def end(self, summary: Summary | None) -> None:  # noqa: ARG002 - neither format has room for it
-        """Close the file; stdout is left open."""
+        """Close the file; stdout is left open. Once more does nothing."""
+        if self._stream.closed:
+            return
         with _reported(self._name):
             self._stream.flush()
             if self._close:

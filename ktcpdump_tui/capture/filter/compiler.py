@@ -1,4 +1,9 @@
-"""EXPRESSION, tcpdump's language, to a filter for packets with an Ethernet header and for those without."""
+"""EXPRESSION, tcpdump's language, to a filter for packets with an Ethernet header and for those without.
+
+What a filter in the kernel can see of a packet are the first bytes of its linear part, as many as the
+expression needs (CompiledFilter.snaplen). Bytes in page fragments are out of reach: to a comparison with
+them the packet looks truncated, and does not match, which is what libpcap makes of a truncated packet.
+"""
 
 from __future__ import annotations
 
