@@ -19,7 +19,7 @@ from ktcpdump_tui.trace.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
@@ -139,6 +139,31 @@ def free(buffer: bytes | memoryview, note: Note) -> Free:
         raise ValueError("a free note is too short")
     skb, location, reason, how = _FREE.unpack_from(buffer, note.start + _HEADER.size)
     return Free(note.packet, note.ts, skb, location, reason, bool(how))
+
+
+def pack_state(
+    number: int,
+    ts: int,
+    packet: int,
+    skb: int,
+    length: int,
+    netns: int,
+    dev: str,
+    link: str,
+    regions: Sequence[tuple[RegionLabel, int, bytes]],
+) -> bytes:
+    """Return a STATE note with ``regions`` of (label, address, bytes), at most ``MAX_REGIONS``."""
+    places: list[int] = []
+    tail = b""
+    for label, address, data in regions:
+        places += [address, _HEADER.size + _STATE.size + len(tail), len(data), label]
+        tail += data
+    places += [0] * (4 * MAX_REGIONS - len(places))
+    body = _STATE.pack(
+        number, skb, 0, length, 0, netns, 0, dev.encode()[:15], int(link == "ethernet"), len(regions), *places
+    )
+    body += tail + bytes(-len(tail) % 8)
+    return _HEADER.pack(NoteKind.STATE, _HEADER.size + len(body), ts, packet, 0, 0) + body
 
 
 def state_at(buffer: bytes, start: int) -> PacketState:

@@ -53,14 +53,29 @@ def summary_from_json(text: str | bytes) -> Summary:
     return _record(Summary, text)
 
 
+def loads(text: str | bytes) -> Any:
+    """Return the JSON value in ``text``; ValueError where it is none, or nests too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
+
+
+#: What the annotations of the stored records allow, by their first word.
+_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "tuple": (list,), "dict": (dict,)}
+
+
 def _record(kind: type[_R], text: str | bytes) -> _R:
-    values = json.loads(text)
+    values = loads(text)
     if not isinstance(values, dict):
         raise ValueError(f"{kind.__name__} is not an object")
     known: dict[str, Any] = {}
     for item in dataclasses.fields(kind):
         if item.name in values:
             value = values[item.name]
+            wanted = _TYPES[str(item.type).split("[")[0].split(" ")[0]]
+            if not isinstance(value, wanted) and not (value is None and "None" in str(item.type)):
+                raise ValueError(f"{item.name} is {value!r:.60}")
             known[item.name] = tuple(value) if isinstance(value, list) else value
     try:
         return kind(**known)
@@ -102,7 +117,7 @@ FIELDS = [
 def plan_from_json(text: str | bytes) -> list[Instruction]:
     """Return the instructions stored as ``text``; ValueError where that is not a plan."""
     try:
-        stored = json.loads(text)
+        stored = loads(text)
         strings: list[Any] = stored["strings"]
         at = {name: position for position, name in enumerate(stored["fields"])}
         order = [at[name] for name in FIELDS]

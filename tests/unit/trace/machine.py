@@ -119,7 +119,7 @@ class Machine:
         self.log: list[Happening] = []
         self.stack: list[Activation] = []
         self.made = packet * 1_000_000
-        self.limit = 60
+        self.limit = 50
 
     def run(self) -> list[Happening]:
         """Run some functions one after another: a packet's way, first by a task, then by a softirq."""
