@@ -62,7 +62,7 @@ def _dispatch(options: Options) -> int:
         return report(options)
     _check_places(options)
     _check_words(options)
-    if options.replay is not None:
+    if options.replay not in (None, "-"):
         from ktcpdump_tui.commands.replay import replay
 
         return replay(options)
@@ -85,7 +85,11 @@ def _dispatch(options: Options) -> int:
 
 
 def _session(options: Options) -> Session:
-    """Choose where the capture runs."""
+    """Choose where the events come from."""
+    if options.replay == "-":
+        from ktcpdump_tui.commands.stdin_session import StdinSession
+
+        return StdinSession(options, Console())
     if options.lab is not None:
         from ktcpdump_tui.commands.lab_session import LabSession
 
@@ -99,7 +103,8 @@ def _session(options: Options) -> Session:
 
 def _check_places(options: Options) -> None:
     """Refuse a screen without a terminal, and files where no file can be."""
-    if not options.headless and not options.compare and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    keys = options.replay == "-" or sys.stdin.isatty()
+    if not options.headless and not options.compare and not (keys and sys.stdout.isatty()):
         raise UsageError("stdout is no terminal to draw a screen on", "add --no-tui for a table, or --json")
     if options.write == "-" and sys.stdout.isatty():
         raise UsageError("-w - would write packets to the terminal", "pipe it: ... -w - | tcpdump -r -")

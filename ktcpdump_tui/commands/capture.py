@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from ktcpdump_tui.commands.console import counts, signals_stop
 from ktcpdump_tui.commands.outputs import make_outputs
 from ktcpdump_tui.headless.runner import Limits, follow
+from ktcpdump_tui.headless.selection import Selection
 
 if TYPE_CHECKING:
     from ktcpdump_tui.commands.session import Session
+    from ktcpdump_tui.options import Options
+    from ktcpdump_tui.trace.trace import Trace
 
 
 def capture(session: Session) -> int:
@@ -17,11 +20,15 @@ def capture(session: Session) -> int:
     with signals_stop(session):
         session.start()
         with session.open_trace() as trace:
+            limits = _limits(session.options, trace)
             with make_outputs(session.options, trace) as outputs:
-                follow(trace, outputs, Limits(), session)
+                follow(trace, outputs, limits, session)
+            if limits.reached:
+                session.abandon()
             session.join()
-            if trace.summary is not None:
-                session.console.say("\n".join(counts(trace.summary)))
+            if trace.summary is not None and session.options.replay is None:
+                for line in counts(trace.summary):
+                    session.console.say(line)
     if session.error is not None:
         raise session.error
     return 0
@@ -35,3 +42,10 @@ def stream(session: Session) -> int:
     if session.error is not None:
         raise session.error
     return 0
+
+
+def _limits(options: Options, trace: Trace) -> Limits:
+    """Return what is left to select and to count here: nothing, where the capture itself does it."""
+    if options.replay is None:
+        return Limits()
+    return Limits(options.events, options.packets, Selection(options.expression, trace))

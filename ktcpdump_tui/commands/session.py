@@ -107,7 +107,6 @@ class Announcing(Passing):
         """Pass on, and announce."""
         if self._begun:
             super().close(summary)
-        if self._readable:
             self._announce()
 
 
@@ -147,6 +146,10 @@ class Session:
     def stop(self) -> None:
         """Ask for the end, as Ctrl-C does; returns at once, may be called again."""
         self._stopping = True
+
+    def abandon(self) -> None:
+        """Ask for the end where nobody wants what is still to come."""
+        self.stop()
 
     def join(self) -> None:
         """Wait until the capture has ended and its probes are gone."""

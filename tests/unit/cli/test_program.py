@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from ktcpdump_tui import __version__
+from ktcpdump_tui.trace.stream import StreamWriter
+from ktcpdump_tui.trace.trace import Trace
 
 ROOT = Path(__file__).parents[3]
 TRACE = ROOT / "tests/data/ping-6.12.ktrace"
@@ -181,6 +184,67 @@ def test_packets_of_a_trace_for_tcpdump(tmp_path: Path) -> None:
     piped = f"{program} -r {TRACE} -w - -c 3 | tcpdump -n -r - 2>/dev/null"
     shown = subprocess.check_output(["bash", "-c", piped], cwd=ROOT, text=True)
     assert len(re.findall("ICMP echo request", shown)) == 3
+
+
+def test_the_json_of_another_program_is_shown_as_it_comes() -> None:
+    program = " ".join(PROGRAM)
+    plain = run("--no-tui", "-r", str(TRACE)).stdout
+    piped = f"{program} -r {TRACE} --json | {program} -r - --no-tui"
+    assert subprocess.check_output(["bash", "-c", piped], cwd=ROOT, text=True) == plain
+    selected = f"{program} -r {TRACE} --json | {program} -r - --no-tui -c 4 'icmp[0] == 0'"
+    rows = subprocess.check_output(["bash", "-c", selected], cwd=ROOT, text=True).splitlines()
+    assert len(rows) == 5
+    # One event is shown before the next one comes.
+    lines = run("--json", "-r", str(TRACE)).stdout.splitlines(keepends=True)
+    process = subprocess.Popen(
+        [*PROGRAM, "-r", "-", "--no-tui"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.writelines(lines[:2])
+    process.stdin.flush()
+    assert process.stdout.readline().startswith("no ")
+    assert process.stdout.readline() == plain.splitlines(keepends=True)[1]
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.stdin.close()
+    assert process.wait(30) == 0
+
+
+def test_a_stream_of_frames_is_shown_too(tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    with Trace.open(TRACE) as trace, frames.open("wb") as file:
+        writer = StreamWriter(file)
+        writer.write_header(trace.header)
+        writer.write_plan(trace.plan)
+        writer.write_events(trace.rows(1, len(trace)))
+        writer.close(trace.summary)
+    with frames.open("rb") as file:
+        result = subprocess.run(
+            [*PROGRAM, "-r", "-", "--no-tui"],
+            cwd=ROOT,
+            stdin=file,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert len(result.stdout.splitlines()) == len(run("--no-tui", "-r", str(TRACE)).stdout.splitlines())
+
+
+def test_garbage_on_stdin_is_one_sentence() -> None:
+    for garbage in ("hello\n", '{"type": "header"', "\x89ktrace\n"):
+        result = subprocess.run(
+            [*PROGRAM, "-r", "-", "--no-tui"],
+            cwd=ROOT,
+            input=garbage,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 1, result
+        assert result.stderr.startswith("ktcpdump-tui: ")
+        assert "Traceback" not in result.stderr
+        assert "unexpected" not in result.stderr
 
 
 # What a shell does to programs
