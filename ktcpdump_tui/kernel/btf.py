@@ -28,7 +28,7 @@ _HEADER: Final = struct.Struct("<HBBIIIII")
 #: struct btf_type: name_off, info, size or type.
 _TYPE: Final = struct.Struct("<III")
 _MEMBER: Final = struct.Struct("<III")
-#: "no nesting deeper than this": guards against a loop in damaged data.
+#: Guards against a loop in damaged data.
 _MAX_NESTING: Final = 64
 
 
@@ -252,10 +252,7 @@ class Btf:
 
     def has_member(self, name: str, path: str) -> bool:
         """Tell whether there is a struct ``name`` with a member at ``path``."""
-        try:
-            return path in self.struct(name)
-        except KeyError:
-            return False
+        return any(path in Struct(self, one) for one in self.find(name, Kind.STRUCT, Kind.UNION)[:1])
 
     def members(self, container: Type) -> list[Member]:
         """Return the direct members of a struct or union."""
@@ -315,7 +312,7 @@ class Btf:
 
     def _enumerators(self, type_: Type) -> Iterator[tuple[str, int]]:
         data = self._data_of(type_.id)
-        # kind_flag says signed; older pahole leaves it unset although values are signed ints
+        # kind_flag: the values are signed
         if type_.kind is Kind.ENUM:
             form = struct.Struct("<Ii" if type_.flag else "<II")
             for name, value in form.iter_unpack(data[type_.at : type_.at + type_.vlen * 8]):
