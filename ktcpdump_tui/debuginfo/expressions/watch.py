@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui import model
     from ktcpdump_tui.debuginfo.expressions import nodes
+    from ktcpdump_tui.debuginfo.variables.places import Missing
     from ktcpdump_tui.debuginfo.variables.scope import EntryRegisters, Symbolise
     from ktcpdump_tui.debuginfo.variables.table import Scope, VariableTable
     from ktcpdump_tui.debuginfo.variables.types import Type
@@ -26,15 +27,31 @@ if TYPE_CHECKING:
 class Watched:
     """What an expression is at an event.
 
-    ``value`` is a number, text, or None where there is no value; then ``why`` is a clause that says why.
-    ``text`` is for people. ``variable`` has the type, and what is below a structure or pointer; None where
-    the expression means nothing here.
+    ``variable`` has the value. It is None where the expression means nothing here; ``missing`` or ``problem``
+    then say why.
     """
 
-    text: str
-    value: int | float | str | None
-    why: str | None = None
-    variable: Variable | None = None
+    variable: Variable | None
+    missing: Missing | None = None
+    problem: str | None = None
+
+    @property
+    def value(self) -> int | float | str | None:
+        """The value for programs: a number, text, or None where there is none."""
+        return self.variable.value if self.variable else None
+
+    @property
+    def text(self) -> str:
+        """The value for people; ``<not captured>`` and the like where there is none."""
+        if self.variable:
+            return self.variable.text
+        return str(self.missing) if self.missing else "<no value>"
+
+    @property
+    def why(self) -> str | None:
+        """Why there is no value, as a clause; None where there is one."""
+        missing = self.variable.missing if self.variable else self.missing
+        return missing.reason if missing else self.problem
 
     @property
     def type(self) -> str:
@@ -75,12 +92,10 @@ class Expression:
         try:
             value = Evaluation(EventEnvironment(event, table, entry_registers)).value(self._tree)
         except NotInScopeError as error:
-            return Watched(str(error.missing), None, error.missing.reason)
+            return Watched(None, error.missing)
         except ProblemError as error:
-            return Watched("<no value>", None, error.sentence)
-        variable = Variable(self.text, "", False, False, value, symbolise)
-        missing = variable.missing
-        return Watched(variable.text, variable.value, missing.reason if missing else None, variable)
+            return Watched(None, problem=error.sentence)
+        return Watched(Variable(self.text, "", False, False, value, symbolise))
 
     def check(self, tables: Sequence[VariableTable]) -> None:
         """Raise ExpressionError (a UsageError) where the expression has no meaning anywhere in the tables.

@@ -58,7 +58,7 @@ class Member(NamedTuple):
 class Type:
     """One C type. Two Types of different tables, or made at different times, may mean the same type."""
 
-    __slots__ = ("_detail", "_members", "_table", "_target", "kind", "name", "size")
+    __slots__ = ("_detail", "_members", "_stripped", "_table", "_target", "kind", "name", "size")
 
     def __init__(
         self, table: TypeTable, kind: Kind, name: str, size: int, target: Type | int = 0, detail: Any = None
@@ -70,6 +70,7 @@ class Type:
         self._target = target
         self._detail = detail
         self._members: tuple[Member, ...] | None = None
+        self._stripped: Type | None = None
 
     def __repr__(self) -> str:
         return f"<{self.spelling()}>"
@@ -152,13 +153,16 @@ class Type:
 
     def stripped(self) -> Type:
         """Return the type without typedefs and qualifiers; a structure with its members if they are known."""
+        if self._stripped is not None:
+            return self._stripped
         kind = self
         for _ in range(_MOST_LINKS):
             if kind.kind is Kind.TYPEDEF or kind.kind in QUALIFIERS:
                 kind = kind.target
             elif not kind.complete:
-                return self._table.completed(kind)
+                return self._table.completed(kind)  # not kept: the table may be told of others later
             else:
+                self._stripped = kind
                 return kind
         return self._table.unknown
 
