@@ -61,6 +61,7 @@ class Statements:
         changed = np.empty(len(insn), "?")
         changed[1:] = (cfa[1:] != cfa[:-1]) | (function[1:] != function[:-1])
         changed[0] = self._last is not None and self._last != (int(cfa[0]), int(function[0]))
+        changed |= shape.entry[insn]
         refresh = (line != NO_LINE) & (~shape.aside[insn] | changed)
         before = _forerunner(refresh)
         differs = (cfa != cfa[before]) | (path != path[before]) | (line != line[before])
@@ -152,7 +153,8 @@ class Onwards:
         on, same = on_stack(cfa, here)
         ours = shape.function[insn] == here.function
         # A tail call replaces the function and keeps the frame: to leave it means to leave both.
-        own = same & ~(shape.entry[insn] & ours) if self._finish else same & ours & ~shape.entry[insn]
+        both = self._finish and not here.depth
+        own = same & ~(shape.entry[insn] & ours) if both else same & ours & ~shape.entry[insn]
         over = on & ~own & (cfa >= here.cfa)
         end = _first(over)
         returned = _first(own & shape.returns[insn])

@@ -43,8 +43,8 @@ def pump_json(stream: BinaryIO, sink: TraceSink, source: str = "standard input")
     """Feed ``sink`` from JSON lines until they end, and close it; what was read is flushed before waiting.
 
     Returns the summary; None where the lines end without one (``head`` cut them off). A missing header is
-    made up. UserError with the line's number where a line is not what it should be; the sink then keeps what came
-    before.
+    made up. UserError with the line's number where a line is not what it should be; the sink then keeps what
+    came before.
     """
     reader = _Reader(sink)
     number = 0

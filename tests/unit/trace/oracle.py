@@ -127,7 +127,8 @@ class Oracle:
             return None
         stops = [0] if self.begins(0) else []
         event = 0
-        current = self._key(0) if self.line(0, self.depth(0)) and not self.aside(0) else None
+        known = self.line(0, self.depth(0)) and (not self.aside(0) or self.entry(0))
+        current = self._key(0) if known else None
         for event in range(1, at):
             if self.begins(event) and self._key(event) != current:
                 stops.append(event)

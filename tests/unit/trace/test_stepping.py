@@ -197,6 +197,28 @@ def test_without_lines_each_instruction_is_one(tmp_path):
         assert Stepper(trace).next(2) == Stop(5)
 
 
+def test_an_inlined_function_is_finished_by_a_tail_call_and_its_function_is_not(tmp_path):
+    f = build((10, True), (5, True, "g", 11), (6, True, "g", 11))
+    f[2] = replace(f[2], flow=Flow.JUMP)
+    plan = (
+        f
+        + build((20, False), (21, True), symbol="h", base=64, first=3)
+        + build((30, True), symbol="k", first=5, base=96)
+    )
+    rows = run((5, C + 64), (0, C), (1, C), (2, C), (3, C), (4, C), (5, C + 64))
+    with write(tmp_path / "a.ktrace", plan, rows) as trace:
+        assert Stepper(trace).finish(3) == Stop(5)  # of the inlined g: h replaced all of f
+        assert Stepper(trace).finish(3, up=1) == Stop(7)
+
+
+def test_a_new_activation_makes_its_line_the_current_one(tmp_path):
+    plan = build((24, False), (24, True), (35, True), (36, True))
+    rows = run((2, C), (3, C), (0, C), (1, C), (2, C))
+    with write(tmp_path / "a.ktrace", plan, rows) as trace:
+        assert Stepper(trace).step(2) == Stop(5)
+        assert Stepper(trace).step(5, reverse=True) == Stop(2)
+
+
 def test_cold_parts_belong_to_their_function(tmp_path):
     plan = build((10, True), (11, True), (12, True)) + build(
         (30, True), (31, True), symbol="f.cold", base=64, first=3
