@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.widgets import Input
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.tui import bindings, command_runner, commands
@@ -21,8 +22,9 @@ from ktcpdump_tui.tui.source_view import SourceView
 from ktcpdump_tui.tui.trace_app import TraceApp
 from ktcpdump_tui.tui.trace_list import TraceList
 
-if TYPE_CHECKING:
-    from textual.widget import Widget
+#: What our keys do; of that, what is done whatever is on the screen.
+_ACTIONS = frozenset(binding.action.partition("(")[0] for binding in bindings.BINDINGS)
+_EVERYWHERE = frozenset(("interrupt", "app.focus_next", "app.focus_previous"))
 
 
 class DebuggerApp(TraceApp):
@@ -31,7 +33,12 @@ class DebuggerApp(TraceApp):
     BINDINGS: ClassVar[list[BindingType]] = list(bindings.BINDINGS)
 
     _searched = ""
-    _focus_before: Widget | None = None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether an action may be done now: our keys are letters while one types."""
+        if action in _EVERYWHERE or action not in _ACTIONS:
+            return super().check_action(action, parameters)
+        return len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
 
     def notice(self, text: str) -> None:
         """Say something for a few seconds."""
@@ -129,26 +136,20 @@ class DebuggerApp(TraceApp):
 
     def action_prompt(self, kind: str) -> None:
         """Ask for a command or for what to search."""
-        self._focus_before = self.focused
         self.main.query_one(Prompt).ask(kind)
 
     def action_watch(self) -> None:
         """Ask for a watch expression."""
-        self._focus_before = self.focused
         self.main.query_one(Prompt).ask(":", "watch ")
 
-    def on_prompt_left(self) -> None:
-        """Give the focus back."""
-        (self._focus_before or self.main.query_one(TraceList)).focus()
-
-    async def on_prompt_entered(self, message: Prompt.Entered) -> None:
-        """Do what was entered."""
-        if message.kind == "/":
-            self._searched = message.text or self._searched
+    async def entered(self, kind: str, text: str) -> None:
+        """Do what was entered at the prompt."""
+        if kind == "/":
+            self._searched = text or self._searched
             self.action_search(True)
             return
         try:
-            command = commands.parse(message.text)
+            command = commands.parse(text)
             if command is not None:
                 await command_runner.run(self, command)
         except UserError as error:
@@ -176,15 +177,18 @@ class DebuggerApp(TraceApp):
 
     def action_inspector(self) -> None:
         """Show or hide the inspector."""
-        self.main.toggle_class("inspecting" if self.main.has_class("compact") else "closed")
+        compact = self.main.has_class("compact")
+        self.main.toggle_class("inspecting" if compact else "closed")
         self.call_after_refresh(self._arranged)
 
     def _arranged(self) -> None:
-        """Fill what became visible; keep the keyboard where something is."""
+        """Fill what became visible; the keyboard goes where something is."""
+        inspector, table = self.main.query_one(Inspector), self.main.query_one(TraceList)
         self.ask_inspector()
-        if self.focused is None:
-            table, source = self.main.query_one(TraceList), self.main.query_one(SourceView)
-            (table if table.region else source).focus()
+        if inspector.display and not self.main.query_one("#trace-pane").display:
+            inspector.choose(inspector.shown[0])
+        elif not inspector.display and (self.focused is None or inspector in self.focused.ancestors):
+            self.main.set_focus(table)
 
     def action_section(self, number: int) -> None:
         """Show a section of the inspector."""
@@ -241,6 +245,10 @@ class DebuggerApp(TraceApp):
         if self.control is not None:
             self.control.stop()
         self.exit(0)
+
+    async def action_interrupt(self) -> None:
+        """End, whatever is on the screen."""
+        await self.action_quit()
 
     # Messages of the panes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from textual.binding import Binding
@@ -68,9 +69,13 @@ GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
             Binding("escape", "dismiss_banner", "Dismiss a message"),
             Binding("question_mark", "help", "This help"),
             Binding("q", "quit", "Quit"),
-            Binding("ctrl+c", "quit", "Quit", priority=True),
+            Binding("ctrl+c", "interrupt", "Quit"),
         ),
     ),
 )
 
-BINDINGS: Final = [binding for _, group in GROUPS for binding in group]
+#: With priority they are looked at before the pane's own, in the order in which they were typed: what follows
+#: a ``:`` must find the prompt open.
+BINDINGS: Final = [
+    replace(binding, priority=not binding.key.endswith("tab")) for _, group in GROUPS for binding in group
+]

@@ -130,7 +130,7 @@ class Inspector(Pane):
         self._order.remove(name)
         self._order.insert(0, name)
         self._arrange()
-        self._trees[name].focus()
+        self.screen.set_focus(self._trees[name])
         self.post_message(self.Needed())
 
     def show(self, name: str, fields: Sequence[Field]) -> None:

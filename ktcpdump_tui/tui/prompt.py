@@ -4,84 +4,99 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
 from ktcpdump_tui.tui.commands import COMMANDS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from textual.app import ComposeResult
+    from textual.widget import Widget
+
+
+class PromptInput(Input):
+    """Takes keys in the order in which they were typed, however fast.
+
+    A binding is found only after its key went to the application and back: what was typed right behind an
+    Enter would be added to the text meanwhile.
+    """
+
+    async def _on_key(self, event: events.Key) -> None:
+        prompt = self.parent
+        assert isinstance(prompt, Prompt)
+        if not prompt.display:
+            event.stop()
+            event.prevent_default()
+            self.app.post_message(events.Key(event.key, event.character))
+        elif event.key in ("enter", "escape"):
+            event.stop()
+            event.prevent_default()
+            await prompt.leave(self.value if event.key == "enter" else None)
+        else:
+            await super()._on_key(event)
 
 
 class Prompt(Horizontal):
     """Hidden until it is asked for; Enter hands the text on, Esc takes it away."""
 
+    HELP: ClassVar[str] = "Commands after :, searches after /."
     DEFAULT_CSS = """
     Prompt { height: 1; display: none; background: $panel; }
     Prompt > Static { width: auto; color: $accent; text-style: bold; }
     Prompt > Input { border: none; height: 1; padding: 0; background: $panel; width: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Leave the prompt", show=False),
         Binding("up", "recall(-1)", "Earlier entries", show=False),
         Binding("down", "recall(1)", "Later entries", show=False),
+        Binding("tab", "complete", "Complete the command", show=False),
     ]
 
-    class Entered(Message):
-        """The user entered ``text`` at the prompt that begins with ``kind`` (``:`` or ``/``)."""
-
-        def __init__(self, kind: str, text: str) -> None:
-            super().__init__()
-            self.kind = kind
-            self.text = text
-
-    class Left(Message):
-        """The prompt went away: the focus has to go back."""
-
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, entered: Callable[[str, str], Awaitable[None]], *, id: str | None = None) -> None:  # noqa: A002
+        """``entered`` is called with the prompt's sign (``:`` or ``/``) and the text before any later key."""
         super().__init__(id=id)
+        self._entered = entered
         self.kind = ":"
         self._history: dict[str, list[str]] = {":": [], "/": []}
         self._place = 0
+        self._focus_before: Widget | None = None
 
     def compose(self) -> ComposeResult:
         """Make the sign and the input."""
         yield Static(":", id="prompt-kind")
-        yield Input(
-            id="prompt-input",
-            compact=True,
-            select_on_focus=False,
-            suggester=SuggestFromList([*COMMANDS], case_sensitive=False),
-        )
+        suggester = SuggestFromList([*COMMANDS], case_sensitive=False)
+        yield PromptInput(id="prompt-input", compact=True, select_on_focus=False, suggester=suggester)
 
     def ask(self, kind: str, text: str = "") -> None:
         """Show the prompt, beginning with ``text``."""
         self.kind = kind
         self._place = len(self._history[kind])
+        self._focus_before = self.screen.focused
         self.query_one("#prompt-kind", Static).update(kind)
         entry = self.query_one(Input)
         entry.value = text
         self.display = True
-        entry.focus()
+        self.screen.set_focus(entry)
         entry.cursor_position = len(text)
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Hand the text on."""
-        event.stop()
+    async def leave(self, text: str | None) -> None:
+        """Go away, and hand ``text`` on unless it is None."""
+        self.display = False
+        self.screen.set_focus(self._focus_before)
+        if text is None:
+            return
         history = self._history[self.kind]
-        if event.value and event.value not in history[-1:]:
-            history.append(event.value)
-        self.display = False
-        self.post_message(self.Left())
-        self.post_message(self.Entered(self.kind, event.value))
+        if text and text not in history[-1:]:
+            history.append(text)
+        await self._entered(self.kind, text)
 
-    def action_cancel(self) -> None:
-        """Go away without doing anything."""
-        self.display = False
-        self.post_message(self.Left())
+    def action_complete(self) -> None:
+        """Take the suggestion."""
+        self.query_one(Input).action_cursor_right()
 
     def action_recall(self, by: int) -> None:
         """Bring an earlier entry back."""

@@ -108,7 +108,7 @@ class TraceApp(App[int]):
                     yield self._table
             yield Inspector(id="inspector")
         yield Banner(id="banner")
-        yield Prompt(id="prompt")
+        yield Prompt(self.entered, id="prompt")
         yield StatusBar(id="status")
 
     def on_mount(self) -> None:
@@ -135,6 +135,10 @@ class TraceApp(App[int]):
         large = event.size.width >= LARGE[0] and event.size.height >= LARGE[1]
         self.main.set_class(large, "large")
         self.main.set_class(not large, "compact")
+
+    async def entered(self, kind: str, text: str) -> None:
+        """Do what was entered at the prompt ``kind``."""
+        raise NotImplementedError
 
     @property
     def main(self) -> Screen[Any]:

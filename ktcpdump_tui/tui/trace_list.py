@@ -67,8 +67,8 @@ class TraceList(LineView):
         Binding("down", "step(1)", "Event after", show=False),
         Binding("pageup", "step_page(-1)", "A page up", show=False),
         Binding("pagedown", "step_page(1)", "A page down", show=False),
-        Binding("home,g", "edge(False)", "First event", show=False),
-        Binding("end,upper_g,G", "edge(True)", "Last event; follow a live capture", show=False),
+        Binding("home", "edge(False)", "First event", show=False),
+        Binding("end", "edge(True)", "Last event; follow a live capture", show=False),
     ]
 
     class Moved(Message):

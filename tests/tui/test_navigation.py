@@ -214,3 +214,18 @@ async def test_clicks(debugger, recorded):
         await driver.pilot.click("#source", offset=(3, 20 - 1 - view.scroll_offset.y))
         await driver.until(lambda: driver.app.navigator.breakpoints)
         assert "breakpoint set" in driver.text("#banner")
+
+
+async def test_keys_typed_at_once_arrive_in_order(debugger, recorded):
+    async with debugger(recorded) as driver:
+        for key in (*":20", "enter", *"j:5", "enter", "j", *":watch skb->len", "enter", *":7", "escape", "k"):
+            driver.send(key)
+        await driver.until(lambda: driver.no == 5 and driver.app.watches == ["skb->len"])
+
+
+async def test_tab_completes_a_command(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.press(*":wat")
+        await driver.until(lambda: driver.app.query_one("#prompt-input")._suggestion == "watch")
+        await driver.press("tab")
+        assert driver.app.query_one("#prompt-input").value == "watch"

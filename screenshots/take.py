@@ -1,0 +1,186 @@
+"""Takes the screenshots in this folder from the program itself, running in a real terminal (tmux).
+
+    python screenshots/take.py live [6.12|6.1]     a live session in the lab (boots a virtual machine)
+    python screenshots/take.py replay TRACE [-s SOURCE]...   a recorded trace, in several sizes and colours
+
+Needs tmux, rsvg-convert (librsvg2-bin) and DejaVu's fonts (fonts-dejavu-core).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
+HERE = Path(__file__).parent
+
+#: Seconds to wait for something to appear on the screen: booting a machine without KVM takes a while.
+PATIENCE = 300.0
+
+#: rich draws 12.2 units per column; DejaVu Sans Mono is 0.602 em wide. (rsvg-convert ignores textLength.)
+FONT_SIZE = 12.2 / 0.602
+
+GROUNDS = {"dark": ((20, 25, 31), (214, 220, 229)), "light": ((252, 252, 250), (31, 35, 40))}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture: its name, the terminal's size, and what is typed before it is taken."""
+
+    name: str
+    size: tuple[int, int]
+    keys: tuple[str, ...] = ()
+    theme: str = "dark"
+
+
+REPLAYS = (
+    Shot("replay-80x24", (80, 24), (":90\n", "s", "s")),
+    Shot("replay-120x40", (120, 40), (":90\n", "4", ":watch iph->ttl\n")),
+    Shot("replay-200x60", (200, 60), (":90\n", "d", ":watch iph->ttl\n", "2", "4")),
+    Shot("replay-light", (120, 40), (":watch skb->len\n", "3", "t", ":90\n"), "light"),
+)
+
+
+class Terminal:
+    """A tmux session with one command in it."""
+
+    def __init__(self, size: tuple[int, int], command: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._socket = f"{self._folder.name}/tmux"
+        self._width = size[0]
+        configuration = Path(self._folder.name) / "tmux.conf"
+        configuration.write_text(
+            'set -g default-terminal "tmux-256color"\nset -g status off\nset -sg escape-time 0\n'
+        )
+        columns, lines = map(str, size)
+        os.environ["COLORTERM"] = "truecolor"
+        self.tmux("-f", str(configuration), "new-session", "-d", "-x", columns, "-y", lines, command)
+
+    def tmux(self, *words: str) -> str:
+        """Run a tmux command."""
+        return subprocess.run(
+            ["tmux", "-S", self._socket, *words], check=True, capture_output=True, text=True
+        ).stdout
+
+    def screen(self) -> str:
+        """Return the text on the screen."""
+        return self.tmux("capture-pane", "-p")
+
+    def wait(self, pattern: str) -> None:
+        """Wait until the screen has something that matches."""
+        deadline = time.monotonic() + PATIENCE
+        while not re.search(pattern, screen := self.screen()):
+            if time.monotonic() > deadline:
+                sys.exit(f"never seen: {pattern}\n{screen}")
+            time.sleep(0.1)
+
+    def steady(self) -> None:
+        """Wait until the screen stays as it is for a second."""
+        same, before = 0, ""
+        while same < 5:
+            time.sleep(0.2)
+            now = self.screen()
+            same = same + 1 if now == before else 0
+            before = now
+
+    def type(self, text: str) -> None:
+        """Type; a newline is Enter."""
+        for piece in re.findall(r"\n|[^\n]+", text):
+            self.tmux("send-keys", *(["Enter"] if piece == "\n" else ["-l", piece]))
+
+    def save(self, name: str, theme: str) -> None:
+        """Save the screen as NAME.png."""
+        ground, text = GROUNDS[theme]
+        colours = [(0, 0, 0)] * 8
+        console = Console(record=True, width=self._width, file=io.StringIO(), color_system="truecolor")
+        for line in self.tmux("capture-pane", "-e", "-p").splitlines():
+            console.print(Text.from_ansi(line), no_wrap=True, crop=True, soft_wrap=False)
+        svg = console.export_svg(title="ktcpdump-tui", theme=TerminalTheme(ground, text, colours))
+        svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+        svg = svg.replace("<svg ", '<svg xml:space="preserve" ', 1).replace("Fira Code", "DejaVu Sans Mono")
+        svg = svg.replace("font-size: 20px", f"font-size: {FONT_SIZE:.3f}px")
+        target = HERE / f"{name}.png"
+        subprocess.run(["rsvg-convert", "-o", str(target)], input=svg.encode(), check=True)
+        sys.stdout.write(f"{target.name}: {target.stat().st_size / 1000:.0f} kB\n")
+
+    def close(self) -> None:
+        """End the session."""
+        subprocess.run(["tmux", "-S", self._socket, "kill-server"], check=False, capture_output=True)
+        self._folder.cleanup()
+
+
+def program(*arguments: str) -> str:
+    """Return the shell command that runs this program."""
+    return shlex.join([sys.executable, "-m", "ktcpdump_tui", *arguments])
+
+
+def replay(trace: Path, sources: list[str]) -> None:
+    """Take the pictures of a recorded trace."""
+    options = [word for source in sources for word in ("-s", source)]
+    for shot in REPLAYS:
+        terminal = Terminal(shot.size, program("-r", str(trace), *options))
+        try:
+            terminal.wait("REPLAY")
+            terminal.steady()
+            for keys in shot.keys:
+                terminal.type(keys)
+                terminal.steady()
+            terminal.save(shot.name, shot.theme)
+        finally:
+            terminal.close()
+
+
+def live(kernel: str) -> None:
+    """Take the picture of a live session in the lab: a ping's packets walk through ip_rcv_core."""
+    terminal = Terminal((160, 48), program(f"--lab={kernel}", "-i", "ip_rcv_core+*", "icmp"))
+    try:
+        terminal.wait(r"LIVE +[1-9]")
+        terminal.wait("▶ +[0-9]+ +[0-9]+ ▌")
+        terminal.type(" ")
+        terminal.wait("PAUSED")
+        terminal.type("p")
+        terminal.wait("only packet")
+        terminal.type("g")
+        terminal.type("/ip_input.c:519\n")
+        terminal.type("4")
+        terminal.wait(r"\+[0-9,]+ new")
+        terminal.steady()
+        terminal.save(f"live-{kernel}", "dark")
+        terminal.type("q")
+    finally:
+        terminal.close()
+
+
+def main() -> None:
+    """Take what is asked for."""
+    parser = argparse.ArgumentParser(description="Take the screenshots in this folder.")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    kinds.add_parser("live").add_argument("kernel", nargs="?", default="6.12", choices=("6.12", "6.1"))
+    recorded = kinds.add_parser("replay")
+    recorded.add_argument("trace", type=Path)
+    recorded.add_argument("-s", dest="sources", action="append", default=[])
+    options = parser.parse_args()
+    for tool in ("tmux", "rsvg-convert"):
+        if shutil.which(tool) is None:
+            sys.exit(f"{tool} is missing: apt-get install tmux librsvg2-bin fonts-dejavu-core")
+    if options.kind == "live":
+        live(options.kernel)
+    else:
+        replay(options.trace, options.sources)
+
+
+if __name__ == "__main__":
+    main()
