@@ -78,7 +78,7 @@ VALID_OPERATIONS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=24), st.lists(VALID_OPERATIONS, max_size=8).map(b"".join)), st.booleans())
 def test_any_bytes_are_a_place_or_bad_dwarf(data, traced):
     entry = (lambda: tuple(range(17))) if traced else (lambda: None)
@@ -166,7 +166,7 @@ def test_damaged_debug_information_ends_in_a_user_error(compiled, tmp_path, even
         address = image.symbols.named("work")[0].address
     chooser = random.Random(4)
     outcomes = set()
-    for round_number in range(300):
+    for round_number in range(160):
         data = bytearray(whole)
         section = chooser.choice(sections)
         for _ in range(chooser.randint(1, 4)):
