@@ -122,6 +122,13 @@ class PacketTable(Sequence[Packet]):
         row = self._row(number)
         return (row[9], row[10]) if row and row[9] is not None else None
 
+    def starts(self, after_row: int) -> list[tuple[int, int, int | None, int | None]]:
+        """Return (row, id, parent, first event) of each packet after that row, in order."""
+        rows = self._db.all(
+            "SELECT row, id, parent, first_no FROM packet WHERE row > ? ORDER BY row", (after_row,)
+        )
+        return [(row, number, parent, first_no) for row, number, parent, first_no in rows]
+
     def nearest(self, column: str, no: int, reverse: bool, dropped: bool = False) -> int | None:
         """Return the lowest ``column`` (``first_no``, ``last_no``) above ``no``, or the highest below it."""
         what, side = ("max", "<") if reverse else ("min", ">")

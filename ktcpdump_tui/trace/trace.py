@@ -212,6 +212,20 @@ class Trace:
         """Return the numbers of a packet's first and last event; None where it has none."""
         return self._packets.span(number)
 
+    def packet_starts(self, after_row: int) -> list[tuple[int, int, int | None, int | None]]:
+        """Return (row, id, parent, first event) of the packets heard of after the one in ``after_row``."""
+        return self._packets.starts(after_row)
+
+    def count_in_blocks(self, packets: Array, no: int) -> list[tuple[int, int]]:
+        """Return (first number, events of the ascending ``packets``) of each block from event ``no``'s on."""
+        if not len(self):
+            return []
+        counts = []
+        for block in self._events.blocks[self._events.position(max(no, self.first_no)) :]:
+            of_them = np.isin(block.tally.packets, packets, assume_unique=True)
+            counts.append((block.first_no, int(block.tally.packet_counts[of_them].sum())))
+        return counts
+
     def packet_start_after(self, no: int, reverse: bool = False) -> int | None:
         """Return the first event of the packet that starts next after event ``no`` (``reverse``: before)."""
         return self._packets.nearest("first_no", no, reverse)
