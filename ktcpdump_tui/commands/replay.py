@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.commands.console import say
 from ktcpdump_tui.commands.outputs import make_outputs
+from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.headless.comparison import comparison_lines
+from ktcpdump_tui.headless.output import write_lines
 from ktcpdump_tui.headless.runner import Limits, follow
 from ktcpdump_tui.headless.selection import Selection
 from ktcpdump_tui.options import PROGRAM
@@ -22,6 +26,13 @@ def replay(options: Options) -> int:
     with Trace.open(Path(options.replay).expanduser()) as trace:
         if not trace.finished:
             say(f"{PROGRAM}: {options.replay} has no end: the capture was cut off, or still goes on")
+        if options.compare is not None:
+            return _compare(trace, *options.compare)
+        if options.expression and not options.headless:
+            raise UsageError(
+                "the screen shows a whole recorded trace, so EXPRESSION has no meaning with it",
+                "add --no-tui or --json, or leave out EXPRESSION",
+            )
         selection = Selection(options.expression, trace)
         if options.headless:
             limits = Limits(options.events, options.packets, selection)
@@ -31,3 +42,19 @@ def replay(options: Options) -> int:
         from ktcpdump_tui.commands.screen import show_trace
 
         return show_trace(options, trace)
+
+
+def _compare(trace: Trace, a: int, b: int) -> int:
+    """Print where the paths of two packets part. UsageError where the trace has no such packet."""
+    from ktcpdump_tui.trace.compare import compare
+
+    numbers = {packet.id for packet in trace.packets()}
+    for packet in (a, b):
+        if packet not in numbers:
+            raise UsageError(
+                f"--compare: there is no packet {packet} in this trace",
+                f"its packets are 1 to {max(numbers)}" if numbers else "it has no packets",
+            )
+    lines = comparison_lines(trace, a, b, compare(trace, a, b))
+    write_lines(sys.stdout, lines)
+    return 0

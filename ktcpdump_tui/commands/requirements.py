@@ -171,9 +171,9 @@ def _bcc(_machine: Machine) -> Requirement:
 
 
 def _headers(machine: Machine) -> Requirement:
-    for place in (f"/lib/modules/{machine.release}/build", f"/lib/modules/{machine.release}/source"):
-        if (machine.path(place) / "include").is_dir() or machine.path(place).is_dir():
-            return Requirement("kernel headers", place)
+    place = f"/lib/modules/{machine.release}/build"
+    if machine.path(place).is_dir():
+        return Requirement("kernel headers", place)
     if machine.path("/sys/kernel/kheaders.tar.xz").exists() or machine.config("CONFIG_IKHEADERS"):
         return Requirement("kernel headers", "/sys/kernel/kheaders.tar.xz")
     problem = f"the headers of kernel {machine.release} are missing (/lib/modules/{machine.release}/build)"

@@ -71,7 +71,7 @@ class TableOutput:
         """Write nothing: the counts go to stderr."""
 
     def _write(self, lines: list[str]) -> None:
-        _write(self._stream, lines)
+        write_lines(self._stream, lines)
 
 
 class JsonOutput:
@@ -95,10 +95,10 @@ class JsonOutput:
             self._write([self._lines.summary(summary)])
 
     def _write(self, lines: list[str]) -> None:
-        _write(self._stream, lines)
+        write_lines(self._stream, lines)
 
 
-def _write(stream: TextIO, lines: list[str]) -> None:
+def write_lines(stream: TextIO, lines: list[str]) -> None:
     """Write lines and flush. UserError where there is no room; BrokenPipeError as it is."""
     try:
         stream.write("".join(f"{line}\n" for line in lines))

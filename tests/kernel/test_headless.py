@@ -53,7 +53,7 @@ def offsets(lab: Lab) -> list[int]:
         file.write(code)
         file.flush()
         output = subprocess.check_output(
-            ["objdump", "-D", "-b", "binary", "-m", "i386:x86-64", file.name], text=True
+            ["objdump", "-D", "--no-show-raw-insn", "-b", "binary", "-m", "i386:x86-64", file.name], text=True
         )
     return [int(match[1], 16) for match in re.finditer(r"^ *([0-9a-f]+):\t", output, re.MULTILINE)]
 

@@ -186,6 +186,13 @@ def test_packets_of_a_trace_for_tcpdump(tmp_path: Path) -> None:
     assert len(re.findall("ICMP echo request", shown)) == 3
 
 
+def test_two_packets_are_compared() -> None:
+    shown = run("-r", str(TRACE), "--compare", "1", "4")
+    assert (shown.returncode, shown.stdout.splitlines()[-1]) == (0, "both took the same path")
+    said = refused(2, "-r", str(TRACE), "--compare", "1", "99")
+    assert "there is no packet 99" in said
+
+
 def test_the_json_of_another_program_is_shown_as_it_comes() -> None:
     program = " ".join(PROGRAM)
     plain = run("--no-tui", "-r", str(TRACE)).stdout

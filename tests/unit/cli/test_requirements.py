@@ -102,6 +102,11 @@ def test_another_architecture_is_said_first(tmp_path: Path) -> None:
     assert "aarch64" in (problems(there)[0].problem or "")
 
 
+def test_sources_alone_are_no_headers(tmp_path: Path) -> None:
+    there = machine(tmp_path, {f"lib/modules/{RELEASE}/source": None}, (f"lib/modules/{RELEASE}/build",))
+    assert [each.name for each in problems(there)] == ["kernel headers"]
+
+
 def test_headers_inside_the_kernel_will_do(tmp_path: Path) -> None:
     there = machine(tmp_path, {"sys/kernel/kheaders.tar.xz": ""}, (f"lib/modules/{RELEASE}/build",))
     assert problems(there) == []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
+import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,10 @@ from typing import Any
 import pytest
 
 from ktcpdump_tui import arch
+from ktcpdump_tui.debuginfo.image import DebugImage
+from ktcpdump_tui.debuginfo.variables import build_table
 from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.headless.comparison import comparison_lines
 from ktcpdump_tui.headless.jsonlines import JsonLines
 from ktcpdump_tui.headless.output import JsonOutput, TableOutput
 from ktcpdump_tui.headless.runner import Limits, follow
@@ -20,11 +26,14 @@ from ktcpdump_tui.headless.selection import Selection
 from ktcpdump_tui.headless.table import Table
 from ktcpdump_tui.headless.values import EventValues
 from ktcpdump_tui.model import Event, Flow, FoundBy, Instruction, SourceLine, Summary, TraceHeader
+from ktcpdump_tui.trace import blobs, codec
+from ktcpdump_tui.trace.compare import compare
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
 
 DATA = Path(__file__).parents[2] / "data"
 PING = DATA / "ping-6.12.ktrace"
+LAB = Path("~/.cache/ktcpdump-tui/lab").expanduser()
 DROP = DATA / "udp-drop-6.12.ktrace"
 
 #: CLI.md, in its order.
@@ -205,36 +214,51 @@ def test_watches_are_keys_and_columns() -> None:
     assert "<not captured> net/core/dev.c:3927" in line
 
 
-def test_values_of_a_recorded_ping() -> None:
+@pytest.fixture(scope="module")
+def ping_with_variables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded ping with its table of variables made anew from the stock kernel's debug symbols."""
+    path = tmp_path_factory.mktemp("values") / "ping.ktrace"
+    shutil.copy(PING, path)
+    with Trace.open(path) as trace:
+        header, addresses = trace.header, [one.address - trace.header.slide for one in trace.plan]
+    (vmlinux,) = LAB.glob(f"{header.release}/root/usr/lib/debug/boot/vmlinux-*")
+    with DebugImage.open(vmlinux) as image:
+        data = build_table(image, addresses, header.slide).to_bytes()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE blob SET data = ? WHERE name = ?", (codec.compress(data), blobs.VARIABLES))
+        database.commit()
+    return path
+
+
+def test_values_of_a_recorded_ping(ping_with_variables: Path) -> None:
     """The ping was sent with 200 bytes of data, TTL 17 and TOS 8 (tests/data/record.py)."""
-    watches = ["iph->ttl", "iph->ttl - 1", "skb->len > 100", "((struct iphdr *)skb->data)->tos", "net"]
-    with Trace.open(PING) as trace:
+    tos = "((struct iphdr *)skb->data)->tos"
+    watches = ["iph->ttl", "iph->ttl - 1", "skb->len > 100", tos, "net"]
+    with Trace.open(ping_with_variables) as trace:
         values = EventValues(trace, watches)
         out = io.StringIO()
         follow(trace, [JsonOutput(JsonLines(watches, True, values), out)], Limits())
+        table = Table(["iph->ttl"], EventValues(trace, ["iph->ttl"]))
+        shown = {row.split()[5] for row in printed(trace, table=table)[1:]}
     rows = [json.loads(line) for line in out.getvalue().splitlines()[1:-1]]
     rows = [row for row in rows if bytes.fromhex(row["packet"])[34] == 8]  # ICMP echo request
     assert rows
-    ttl = {row["watch"]["iph->ttl"] for row in rows}
-    assert ttl == {None, 17}
+    assert {row["watch"]["iph->ttl"] for row in rows} == {None, 17}
     assert {row["watch"]["iph->ttl - 1"] for row in rows} == {None, 16}
     assert {row["watch"]["skb->len > 100"] for row in rows} == {1}
-    assert {row["watch"]["((struct iphdr *)skb->data)->tos"] for row in rows} >= {8}
+    assert {row["watch"][tos] for row in rows} >= {8}
     assert {row["locals"]["skb"] for row in rows} >= {row["skb"] for row in rows[:10]}
     assert {row["locals"].get("len") for row in rows} == {None, 20, 228}  # the header, then all of it
-    table = Table(["iph->ttl"], EventValues(Trace.open(PING), ["iph->ttl"]))
-    with Trace.open(PING) as trace:
-        shown = {row.split()[5] for row in printed(trace, table=table)[1:]}
     assert "17" in shown
 
 
-def test_a_watch_without_meaning_is_refused() -> None:
-    with Trace.open(PING) as trace:
+def test_a_watch_without_meaning_is_refused(ping_with_variables: Path) -> None:
+    with Trace.open(ping_with_variables) as trace:
         values = EventValues(trace, ["skb->nosuchfield"])
         with pytest.raises(UsageError, match="nosuchfield"):
             values.passes(trace.event(1))
-    with pytest.raises(UsageError):
-        EventValues(trace, ["skb->"])
+        with pytest.raises(UsageError):
+            EventValues(trace, ["skb->"])
 
 
 # Limits and selection
@@ -261,6 +285,38 @@ def test_an_expression_selects_recorded_packets() -> None:
         replies = printed(trace, Limits(selects=Selection("icmp[0] == 0", trace)))
         assert len(requests) > 1
         assert len(requests) + len(replies) == everything + 1
+
+
+def test_a_comparison_names_the_line_where_paths_part() -> None:
+    with Trace.open(PING) as trace:
+        same = comparison_lines(trace, 1, 4, compare(trace, 1, 4))
+        assert same == [
+            "packet 1: 118 events, packet 4: 118 events, 118 in common",
+            "both took the same path",
+        ]
+    with Trace.open(DROP) as trace:
+        (path,) = [comparison_lines(trace, 1, 1, compare(trace, 1, 1))]
+        assert path[-1] == "both took the same path"
+
+
+def test_a_parting_is_told_with_both_sides(tmp_path: Path) -> None:
+    """The recorded ping again, its second request without its last third."""
+    with Trace.open(PING) as source:
+        rows = source.rows(1, len(source)).copy()
+        second = (rows["packet"] == 4).nonzero()[0]
+        kept = [number for number in range(len(rows)) if number not in set(second[80:].tolist())]
+        writer = TraceWriter(tmp_path / "cut.ktrace")
+        writer.write_header(source.header)
+        writer.write_plan(source.plan)
+        writer.write_events(rows[kept])
+        writer.close(source.summary)
+    with Trace.open(tmp_path / "cut.ktrace") as trace:
+        lines = comparison_lines(trace, 1, 4, compare(trace, 1, 4))
+    assert lines[0] == "packet 1: 118 events, packet 4: 80 events, 80 in common"
+    assert any(line.startswith("  after    events 80 and ") and "ip_rcv_core+" in line for line in lines)
+    assert any(line.startswith("  packet 1 38 events of its own, 81 to 118") for line in lines)
+    assert any(line.endswith("goes straight on") for line in lines)
+    assert lines[-1] == "  joined   never"
 
 
 # A trace that grows
