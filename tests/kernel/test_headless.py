@@ -312,10 +312,11 @@ def test_list_and_check_report_and_touch_nothing(lab: Lab) -> None:
     assert status == 0
     rows = out.splitlines()[1:]
     by_objdump = offsets(lab)
-    listed = [
-        int(row.split()[1].partition("+")[2]) for row in rows if row.split()[1].startswith(f"{SYMBOL}+")
-    ]
-    assert listed == by_objdump
+    listed = {int(row.split()[1].partition("+")[2]): row for row in rows if f" {SYMBOL}+" in row}
+    # kallsyms knows no sizes: what lies between this function and the next is listed as padding.
+    after = [row for offset, row in listed.items() if offset > by_objdump[-1]]
+    assert all("left out: padding" in row for row in after)
+    assert [offset for offset in listed if offset <= by_objdump[-1]] == by_objdump
     assert re.search(r"^\d+ probes, \d+ refused, \d+ left out$", err, re.MULTILINE)
     assert any("ud2" in row and "refused" in row for row in rows)
     assert lab.check_output(f"cat {TRACING}/kprobe_events").strip() == ""
