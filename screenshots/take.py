@@ -145,21 +145,23 @@ def replay(trace: Path, sources: list[str]) -> None:
 
 def live(kernel: str) -> None:
     """Take the picture of a live session in the lab: a ping's packets walk through ip_rcv_core."""
-    terminal = Terminal((160, 48), program(f"--lab={kernel}", "-i", "ip_rcv_core+*", "icmp"))
+    terminal = Terminal(
+        (160, 48), program(f"--lab={kernel}", "-i", "ip_rcv_core+*", "icmp") + "; echo status=$?; read end"
+    )
     try:
         terminal.wait(r"LIVE +[1-9]")
         terminal.wait("▶ +[0-9]+ +[0-9]+ ▌")
         terminal.type(" ")
         terminal.wait("PAUSED")
-        terminal.type("p")
-        terminal.wait("only packet")
-        terminal.type("g")
-        terminal.type("/ip_input.c:519\n")
-        terminal.type("4")
         terminal.wait(r"\+[0-9,]+ new")
-        terminal.steady()
+        terminal.type("/ip_input.c:519\n")
+        terminal.wait("▶ +519 ")
+        terminal.type("4")
+        terminal.wait("drop_reason +[0-9]")
         terminal.save(f"live-{kernel}", "dark")
         terminal.type("q")
+        terminal.wait("status=")
+        sys.stdout.write(re.sub(r"\n{2,}", "\n", terminal.screen()))
     finally:
         terminal.close()
 

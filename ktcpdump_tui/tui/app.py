@@ -241,9 +241,7 @@ class DebuggerApp(TraceApp):
             self.action_zoom()
 
     async def action_quit(self) -> None:
-        """End; a live capture is asked to end too, and the command line prints its counts."""
-        if self.control is not None:
-            self.control.stop()
+        """End; who started the capture stops it when the screen is gone, and prints its counts."""
         self.exit(0)
 
     async def action_interrupt(self) -> None:

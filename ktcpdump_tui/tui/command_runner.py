@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ktcpdump_tui.debuginfo.expressions import compile_expression
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.tui.palette import ANSI, DARK, LIGHT
+from ktcpdump_tui.tui.ports import CaptureState
 
 if TYPE_CHECKING:
     from ktcpdump_tui.tui.app import DebuggerApp
@@ -38,6 +39,8 @@ async def run(app: DebuggerApp, command: Command) -> None:
         app.action_step(name)
     elif name in _ACTIONS:
         await app.run_action(f"app.{_ACTIONS[name]}")
+    elif name == "stop":
+        _stop(app)
     elif name == "goto":
         app.go(int(argument))
     elif name == "packet":
@@ -68,6 +71,12 @@ async def run(app: DebuggerApp, command: Command) -> None:
         if argument not in _THEMES:
             raise UsageError(f"there is no theme '{argument}'", ":theme dark, :theme light or :theme ansi")
         app.theme = _THEMES[argument]
+
+
+def _stop(app: DebuggerApp) -> None:
+    if app.control is None or app.control.state in (CaptureState.STOPPING, CaptureState.ENDED):
+        raise UsageError("no capture is going on", ":quit ends the program")
+    app.control.stop()
 
 
 def _go_to_packet(app: DebuggerApp, packet: int) -> None:

@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("", "show the caller of the inlined function"),
     "down": ("", "and the inlined function again"),
     "disassemble": ("", "show or hide the instructions"),
+    "stop": ("", "end the capture, and go on looking at it"),
     "log": ("", "what was written on standard error"),
     "theme": ("dark|light|ansi", "change the colours"),
     "help": ("", "this screen"),

@@ -44,8 +44,6 @@ async def _run(app: DebuggerApp) -> int:
     loop = asyncio.get_running_loop()
 
     def end(number: int) -> None:
-        if app.control is not None:
-            app.control.stop()
         app.exit(0 if number == signal.SIGINT else 128 + number)
 
     for number in _SIGNALS:

@@ -123,14 +123,25 @@ async def test_an_error_of_the_capture_is_shown_and_the_trace_stays_usable(debug
 
 
 @pytest.mark.parametrize("key", ["q", "ctrl+c"])
-async def test_quitting_ends_the_capture(debugger, capture, key):
+async def test_quitting_leaves_the_capture_to_who_started_it(debugger, capture, key):
     control = Control()
     async with debugger(capture.path, control=control) as driver:
         driver.send(key)
         while driver.app.is_running:
             await driver.pilot.pause(0)
-        assert control.stopped
         assert driver.app.return_value == 0
+        assert not control.stopped, "asked twice, a capture in a lab would end without its counts"
+
+
+async def test_the_capture_can_be_stopped_from_the_screen(debugger, capture):
+    control = Control()
+    async with debugger(capture.path, control=control) as driver:
+        await driver.enter(":stop")
+        assert control.stopped == 1
+        control.state = CaptureState.STOPPING
+        await driver.enter(":stop")
+        assert control.stopped == 1
+        assert "no capture is going on" in driver.text("#banner")
 
 
 async def test_events_removed_by_a_size_limit_are_no_error(debugger, tmp_path):
