@@ -141,7 +141,7 @@ class Memory:
         """Return ``size`` bytes at ``address``, or None where they were not all captured."""
         for region in self.regions:
             start = address - region.address
-            if 0 <= start and start + size <= len(region.data):
+            if start >= 0 and start + size <= len(region.data):
                 return region.data[start : start + size]
         return None
 
@@ -154,8 +154,8 @@ class Packet:
     """A packet's identity. ``id`` counts from 1; skb addresses are reused, ids are not.
 
     ``parent`` is the id of the packet it was cloned, copied or segmented from, ``origin`` says which
-    (``seen``, ``clone``, ``copy``, ``segment``, ``fragment``, ``reassembly`` ...). ``freed_at`` is ns or None,
-    ``fate`` is ``consumed`` or ``dropped``, ``drop_reason`` the enum's name from BTF, ``drop_location`` the
+    (``seen``, ``clone``, ``copy``, ``segment``, ``fragment`` ...). ``freed_at`` is ns or None,
+    ``fate`` is ``consumed``, ``dropped`` or ``merged``, ``drop_reason`` the enum's name from BTF, ``drop_location`` the
     address that dropped it and ``drop_line`` its source line.
     """
 

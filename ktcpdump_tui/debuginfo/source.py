@@ -65,7 +65,8 @@ class SourceFinder:
     """Finds source files; remembers what it found. Safe to use from several threads.
 
     ``places`` are what ``-s`` names: source trees, tarballs, or ``FROM=TO`` (gdb's ``set substitute-path``).
-    They are searched first; then ``embedded``, what a trace carries; then the places where distributions put the source of kernel ``release``; then
+    They are searched first; then ``embedded``, what a trace carries; then the places where distributions put
+    the source of kernel ``release``; then
     debuginfod's source service for ``build_id`` where DEBUGINFOD_URLS is set. ``folder`` is the compilation
     directory, where it is known. Raises UserError for a place that does not exist.
     """

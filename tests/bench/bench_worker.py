@@ -49,7 +49,9 @@ def rows_of(trace: Path) -> np.ndarray:
         return plain
 
 
-def run(folder: Path, producer: Path, rows: np.ndarray, events: int, rate: int) -> tuple[int, int, int, float, float]:
+def run(
+    folder: Path, producer: Path, rows: np.ndarray, events: int, rate: int
+) -> tuple[int, int, int, float, float]:
     """Return (sent, lost, stored, seconds, cpu seconds of the worker) of one run."""
     ring_file, notes_file, rows_file = folder / "ring", folder / "notes", folder / "rows"
     replica(ring_file, RING_BYTES)
@@ -67,9 +69,12 @@ def run(folder: Path, producer: Path, rows: np.ndarray, events: int, rate: int) 
         worker.start()
         cpu = time.process_time()
         output = subprocess.run(
-            ["taskset", "-c", "0", producer, ring_file, str(RING_BYTES), rows_file, str(rows.itemsize), str(events), str(rate)],
-            check=True, capture_output=True, text=True,
-        ).stdout  # fmt: skip
+            ["taskset", "-c", "0", producer, ring_file, str(RING_BYTES), rows_file]
+            + [str(number) for number in (rows.itemsize, events, rate)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         worker.stop("end")
         worker.join()
         seconds = time.perf_counter() - begin
@@ -113,8 +118,9 @@ def main() -> None:
             sent, lost, stored, seconds, cpu = run(folder, producer, rows, arguments.events, rate)
             print(
                 f"rate {rate or 'flood':>7}: sent {sent} lost {lost} stored {stored} "
-                f"({'exact' if sent == stored + lost else 'NOT EXACT'}), {stored / seconds:,.0f} events/s stored, "
-                f"{cpu / seconds:.0%} of a core, {stored / seconds / copying:.2f} of copying the bytes to a file"
+                f"({'exact' if sent == stored + lost else 'NOT EXACT'}), "
+                f"{stored / seconds:,.0f} events/s stored, {cpu / seconds:.0%} of a core, "
+                f"{stored / seconds / copying:.2f} of copying the bytes to a file"
             )
 
 

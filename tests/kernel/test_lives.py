@@ -1,4 +1,4 @@
-"""The lives of packets: drops with their reason and line, clones, fragments, segments, NAT, across namespaces.
+"""The lives of packets: drops with reason and line, clones, fragments, segments, NAT, across namespaces.
 
 One capture of one scene; what is expected comes from what the scene sent and from the kernel's own counters.
 """

@@ -1,7 +1,7 @@
 """Packets that a shell cannot make. python3 frames.py KIND ...
 
 spoofed SOURCE DESTINATION PORT: UDP from an address that is not the sender's
-raw DEVICE SOURCE DESTINATION MAC: a bad UDP checksum (port 7004), a bad IP checksum (7009), another host's MAC (7012)
+raw DEVICE SOURCE DESTINATION MAC: bad UDP checksum (port 7004), bad IP checksum (7009), another MAC (7012)
 ttl SOURCE DESTINATION PORT: UDP with TTL 1
 big SOURCE DESTINATION PORT: UDP with 3,000 bytes
 stream SOURCE DESTINATION PORT: 200 kB of TCP
