@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -31,7 +32,9 @@ class PairIndex:
 
     def blocks(self, key: int) -> Array:
         """Return the ascending numbers of the blocks with ``key``."""
-        low, high = np.searchsorted(self._keys, [key, key + 1])
+        # A key of the array's own type: with another one numpy converts the whole array at each call.
+        wanted = np.uint32(key)
+        low, high = self._keys.searchsorted(wanted, "left"), self._keys.searchsorted(wanted, "right")
         late = [block for block, keys in self._pending if _has(keys, key)]
         return np.concatenate((self._blocks[low:high], np.array(late, "<u4")))
 
@@ -49,38 +52,49 @@ class PairIndex:
         self._pending, self._pending_pairs = [], 0
 
 
-#: Where a state note is: note block, offset in the unpacked block.
-_PLACE: Final[np.dtype[Any]] = np.dtype([("id", "<u8"), ("block", "<u4"), ("offset", "<u4")])
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where state notes are, by ascending id: note block, offset in the unpacked block."""
+
+    ids: Array
+    blocks: Array
+    offsets: Array
 
 
 class StateIndex:
     """Maps the id of a state to the note block it is in and its offset there."""
 
     def __init__(self) -> None:
-        self._places: Array = np.empty(0, _PLACE)
-        self._pending: list[Array] = []
+        self._places = _Places(np.empty(0, "<u8"), np.empty(0, "<u4"), np.empty(0, "<u4"))
+        self._pending: list[_Places] = []
         self._pending_count = 0
 
     def add(self, block: int, states: Array) -> None:
         """Take the (``id``, ``offset``) pairs of a note block, sorted by id."""
-        places = np.empty(len(states), _PLACE)
-        places["id"], places["block"], places["offset"] = states["id"], block, states["offset"]
-        self._pending.append(places)
-        self._pending_count += len(places)
-        if self._pending_count > max(_PENDING, len(self._places) // 8):
-            merged = np.concatenate((self._places, *self._pending))
-            self._places = merged[np.argsort(merged["id"], kind="stable")]
+        ids, offsets = np.ascontiguousarray(states["id"]), np.ascontiguousarray(states["offset"])
+        self._pending.append(_Places(ids, np.full(len(ids), block, "<u4"), offsets))
+        self._pending_count += len(ids)
+        if self._pending_count > max(_PENDING, len(self._places.ids) // 8):
+            parts = (self._places, *self._pending)
+            ids = np.concatenate([part.ids for part in parts])
+            order = np.argsort(ids, kind="stable")
+            self._places = _Places(
+                ids[order],
+                np.concatenate([part.blocks for part in parts])[order],
+                np.concatenate([part.offsets for part in parts])[order],
+            )
             self._pending, self._pending_count = [], 0
 
     def find(self, number: int) -> tuple[int, int] | None:
         """Return (note block, offset) of the last note with that id, or None."""
+        key = np.uint64(number)
         for places in (*reversed(self._pending), self._places):
-            at = int(np.searchsorted(places["id"], number, side="right")) - 1
-            if at >= 0 and int(places["id"][at]) == number:
-                return int(places["block"][at]), int(places["offset"][at])
+            at = int(places.ids.searchsorted(key, side="right")) - 1
+            if at >= 0 and places.ids[at] == key:
+                return int(places.blocks[at]), int(places.offsets[at])
         return None
 
 
 def _has(ascending: Array, key: int) -> bool:
-    at = int(np.searchsorted(ascending, key))
+    at = int(ascending.searchsorted(np.uint32(key)))
     return at < len(ascending) and int(ascending[at]) == key

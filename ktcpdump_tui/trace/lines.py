@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ktcpdump_tui.model import LineState, ProbeState
 
 if TYPE_CHECKING:
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.trace.codec import Array
+    from ktcpdump_tui.trace.trace import Trace
 
 Line = tuple[str, int]
 
@@ -50,3 +53,12 @@ def line_hits(plan: Sequence[Instruction], hits: Array) -> dict[Line, int]:
         here = int(hits[insn.index]) if insn.index < len(hits) else 0
         counts[line] = max(counts.get(line, 0), here)
     return counts
+
+
+def packet_hits(trace: Trace, packet: int) -> Array:
+    """Return how often each instruction of the plan was executed for ``packet`` (u64)."""
+    hits = np.zeros(len(trace.plan), "<u8")
+    for _, heads in trace.chunks(0, packet=packet):
+        insns = heads["insn"][heads["insn"] < len(hits)]
+        hits += np.bincount(insns, minlength=len(hits)).astype("<u8")
+    return hits

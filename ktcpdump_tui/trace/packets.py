@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
 
@@ -68,15 +69,26 @@ class PacketTable(Sequence[Packet]):
     def __init__(self, database: Database, names: Callable[[], DropNames]) -> None:
         self._db = database
         self._names = names
-        self._ids: list[int] = []
+        self._ids = array("q")
+        self._stale = True
         self._last_row = 0
         self._kept: dict[int, Packet] = {}
 
     def refresh(self, trimmed: bool = False) -> None:
-        """Read which packets were added; with ``trimmed`` all again, as some may be gone."""
+        """Have what was added read when it is asked for; with ``trimmed`` all again, as some may be gone."""
         self._kept.clear()
+        self._stale = True
         if trimmed:
-            self._ids, self._last_row = [], 0
+            self._ids, self._last_row = array("q"), 0
+
+    def _known(self) -> array[int]:
+        """Return the ids, in the order in which the packets were heard of."""
+        if self._stale:
+            self._stale = False
+            self._read()
+        return self._ids
+
+    def _read(self) -> None:
         for row, number in self._db.all(
             "SELECT row, id FROM packet WHERE row > ? ORDER BY row", (self._last_row,)
         ):
@@ -84,7 +96,7 @@ class PacketTable(Sequence[Packet]):
             self._last_row = row
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._known())
 
     @overload
     def __getitem__(self, index: int) -> Packet: ...
@@ -92,12 +104,13 @@ class PacketTable(Sequence[Packet]):
     def __getitem__(self, index: slice) -> Sequence[Packet]: ...
     def __getitem__(self, index: int | slice) -> Packet | Sequence[Packet]:
         if isinstance(index, slice):
-            return [self.by_id(number) for number in self._ids[index]]
-        return self.by_id(self._ids[index])
+            return [self.by_id(number) for number in self._known()[index]]
+        return self.by_id(self._known()[index])
 
     def __iter__(self) -> Iterator[Packet]:
-        for start in range(0, len(self._ids), 1000):
-            ids = self._ids[start : start + 1000]
+        known = self._known()
+        for start in range(0, len(known), 1000):
+            ids = known[start : start + 1000]
             marks = ",".join("?" * len(ids))
             rows = self._db.all(
                 f"SELECT {_COLUMNS} FROM packet WHERE id IN ({marks}) ORDER BY row",  # noqa: S608

@@ -47,30 +47,38 @@ class Selected:
 
     def refresh(self) -> int:
         """Judge the packets that came since the last call; return the number of selected events."""
-        chosen: list[int] = []
-        for row, number, parent, _ in self._trace.packet_starts(self._last_row):
-            self._last_row = row
-            self._waiting[number] = parent
+        ready: list[tuple[int, int | None, int]] = []
         for number, parent in list(self._waiting.items()):
             span = self._trace.packet_span(number)
             if span is not None:
                 del self._waiting[number]
-                self._decided[number] = bool(self._decided.get(parent or 0)) or self._judge(span[0])
-                if self._decided[number]:
-                    chosen.append(number)
-        self._packets = np.sort(np.concatenate((self._packets, np.array(chosen, "<u4"))))
-        self._count(chosen)
+                ready.append((number, parent, span[0]))
+        for row, number, parent, first_no in self._trace.packet_starts(self._last_row):
+            self._last_row = row
+            # What was committed after the trace was refreshed waits for the next time.
+            if first_no is None or first_no > len(self._trace):
+                self._waiting[number] = parent
+            else:
+                ready.append((number, parent, first_no))
+        ready = [packet for packet in ready if packet[2] >= self._trace.first_no]
+        chosen: list[tuple[int, int]] = []
+        states = self._trace.states_at(np.array([first_no for _, _, first_no in ready], "<i8"))
+        for (number, parent, first_no), state in zip(ready, states.tolist(), strict=True):
+            self._decided[number] = bool(self._decided.get(parent or 0)) or self._judge(state)
+            if self._decided[number]:
+                chosen.append((number, first_no))
+        self._packets = np.sort(np.concatenate((self._packets, np.array([n for n, _ in chosen], "<u4"))))
+        self._count(min((first_no for _, first_no in chosen), default=None))
         return len(self)
 
-    def _count(self, chosen: list[int]) -> None:
-        """Count the selected events per block, from the first block on that can have changed."""
+    def _count(self, no: int | None) -> None:
+        """Count the selected events per block, from the last block or that of event ``no`` on."""
         if self._trace.first_no != self._oldest:  # blocks were removed
             self._oldest = self._trace.first_no
             self._firsts, self._ends = [], []
         keep = max(0, len(self._firsts) - 1)
-        if chosen:
-            spans = [span[0] for span in map(self._trace.packet_span, chosen) if span]
-            keep = min(keep, max(0, bisect.bisect_right(self._firsts, min(spans)) - 1))
+        if no is not None:
+            keep = min(keep, max(0, bisect.bisect_right(self._firsts, no) - 1))
         start = self._firsts[keep] if keep < len(self._firsts) else self._oldest
         del self._firsts[keep:], self._ends[keep:]
         total = self._ends[-1] if self._ends else 0
@@ -125,8 +133,8 @@ class Selected:
             return numbers[np.isin(heads["packet"], self._packets)]
         return np.empty(0, "<i8")
 
-    def _judge(self, no: int) -> bool:
-        state = self._trace.state(int(self._trace.heads(no, no)["state"][0]))
+    def _judge(self, number: int) -> bool:
+        state = self._trace.state(number)
         if state is None:
             return self._predicate(b"", "ethernet", None)
         return self._predicate(state.packet, state.link, max(state.len, len(state.packet)))

@@ -7,6 +7,7 @@ events of packet 7" and "how often did this line run" never unpack events.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,8 @@ class Tally:
         packets, insns = int(numbers[0]), int(numbers[1])
         if len(numbers) != 2 + 2 * packets + 2 * insns:
             raise ValueError("a block's tally has the wrong size")
-        parts = np.split(numbers[2:], [packets, 2 * packets, 2 * packets + insns])
+        ends = (2, 2 + packets, 2 + 2 * packets, 2 + 2 * packets + insns, len(numbers))
+        parts = [numbers[start:end] for start, end in itertools.pairwise(ends)]
         if int(parts[1].sum(dtype="u8")) != events or int(parts[3].sum(dtype="u8")) != events:
             raise ValueError("a block's tally does not add up")
         if not _ascends(parts[0]) or not _ascends(parts[2]):
@@ -56,4 +58,4 @@ class Tally:
 
 
 def _ascends(numbers: Array) -> bool:
-    return bool(np.all(numbers[1:] > numbers[:-1]))
+    return bool((numbers[1:] > numbers[:-1]).all())

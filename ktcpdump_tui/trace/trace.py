@@ -200,6 +200,18 @@ class Trace:
         """Return the packet state a row names in ``state``; None where it was lost."""
         return self._notes.state(number) if number else None
 
+    def states_at(self, numbers: Array) -> Array:
+        """Return the state id of each of the given events, which are all in the trace."""
+        states = np.zeros(len(numbers), "<u8")
+        firsts = np.array([block.first_no for block in self._events.blocks], "<i8")
+        positions = np.searchsorted(firsts, numbers, side="right") - 1
+        order = np.argsort(positions, kind="stable")
+        borders = np.flatnonzero(np.diff(positions[order])) + 1
+        for here in np.split(order, borders) if len(order) else ():
+            position = int(positions[here[0]])
+            states[here] = self._events.heads(position)["state"][numbers[here] - firsts[position]]
+        return states
+
     def packets(self) -> Sequence[Packet]:
         """Return the packets in the order in which they were heard of."""
         return self._packets
@@ -218,11 +230,13 @@ class Trace:
 
     def count_in_blocks(self, packets: Array, no: int) -> list[tuple[int, int]]:
         """Return (first number, events of the ascending ``packets``) of each block from event ``no``'s on."""
-        if not len(self):
+        if not len(self) or not len(packets):
             return []
         counts = []
+        padded = np.append(packets, np.uint32(0))  # what is above the highest finds this: no packet has id 0
         for block in self._events.blocks[self._events.position(max(no, self.first_no)) :]:
-            of_them = np.isin(block.tally.packets, packets, assume_unique=True)
+            at = packets.searchsorted(block.tally.packets)
+            of_them = padded[at] == block.tally.packets
             counts.append((block.first_no, int(block.tally.packet_counts[of_them].sum())))
         return counts
 
@@ -262,13 +276,31 @@ class Trace:
         counted = (value for name, value in self._counts.items() if name.startswith("lost"))
         return bool(self._removed_lost or any(totals) or any(counted) or len(self.losses()))
 
-    def line_states(self) -> dict[tuple[str, int], LineState]:
-        """Return the state of each (file, line) of the plan (see lines.py)."""
+    def lost_during(self, packet: int) -> bool:
+        """Return whether events of ``packet`` may be among the lost ones; KeyError where there is none.
+
+        They may where a gap overlaps its life, whatever the CPU (packets change CPUs), and where losses were
+        counted that no gap shows (a probe that was missed, the end of the capture).
+        """
+        life = self._packets.by_id(packet)
+        losses = self.losses()
+        counted = sum(self.summary.lost.values()) if self.summary else 0
+        counted = max(counted, sum(n for name, n in self._counts.items() if name.startswith("lost")))
+        if counted > int(losses["lost"].sum()) + self._removed_lost or self._removed_lost:
+            return True
+        after = losses["ts"] >= life.first_seen
+        before = losses["since"] <= life.freed_at if life.freed_at is not None else np.True_
+        return bool((after & before).any())
+
+    def line_states(self, packet: int | None = None) -> dict[tuple[str, int], LineState]:
+        """Return the state of each (file, line) of the plan, for all packets or for one (see lines.py)."""
+        if packet is not None:
+            return lines.line_states(self.plan, lines.packet_hits(self, packet), self.lost_during(packet))
         return lines.line_states(self.plan, self.hits(), self.lost())
 
-    def line_hits(self) -> dict[tuple[str, int], int]:
-        """Return how often each (file, line) of the plan was executed (see lines.py)."""
-        return lines.line_hits(self.plan, self.hits())
+    def line_hits(self, packet: int | None = None) -> dict[tuple[str, int], int]:
+        """Return how often each (file, line) of the plan was executed, for all packets or for one."""
+        return lines.line_hits(self.plan, self.hits() if packet is None else lines.packet_hits(self, packet))
 
     def blob(self, name: str) -> bytes | None:
         """Return the bytes stored under ``name``, or None."""

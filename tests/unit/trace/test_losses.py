@@ -135,3 +135,35 @@ def test_every_kind_of_loss_makes_lines_unknown(tmp_path):
         with Trace.open(path) as trace:
             assert trace.lost() is expected
             assert (LineState.UNKNOWN in trace.line_states().values()) is expected
+
+
+def test_what_was_lost_outside_a_packets_life_leaves_its_lines_certain(tmp_path):
+    writer = TraceWriter(tmp_path / "a.ktrace")
+    writer.write_header(made.header(8))
+    writer.write_plan(made.plan())
+    rows = made.rows(60, 8)
+    rows["packet"] = np.arange(60) // 20 + 1
+    rows["insn"] = np.where(rows["packet"] == 3, rows["insn"] % 4, rows["insn"] % 10)
+    rows["seq"][25:] += 2  # in the middle of packet 2's life
+    ts = rows["ts"].tolist()
+    writer.write_notes(
+        made.birth(1, ts[0]) + made.free(1, ts[19]) + made.birth(2, ts[20]) + made.free(2, ts[39])
+    )
+    writer.write_notes(made.birth(3, ts[40]))
+    writer.write_events(rows)
+    writer.flush()
+    with Trace.open(tmp_path / "a.ktrace") as trace:
+        assert [trace.lost_during(packet) for packet in (1, 2, 3)] == [False, True, False]
+        assert trace.line_states()["net/function_1.c", 10] is LineState.UNKNOWN
+        assert trace.line_states(3)["net/function_0.c", 10] is LineState.EXECUTED
+        assert trace.line_states(3)["net/function_0.c", 13] is LineState.NOT_EXECUTED
+        assert trace.line_states(2)["net/function_1.c", 10] is LineState.UNKNOWN
+        assert (trace.line_hits()["net/function_0.c", 10], trace.line_hits(3)["net/function_0.c", 10]) == (
+            9,
+            5,
+        )
+        writer.write_progress({"lost: probe missed": 3})  # two are the gap; one was lost nobody knows when
+        writer.flush()
+        trace.refresh()
+        assert trace.lost_during(1)
+    writer.close(None)

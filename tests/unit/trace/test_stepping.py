@@ -31,7 +31,7 @@ def write(path, plan, rows, block_rows=None):
     return Trace.open(path)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 1 << 32), block_rows=st.sampled_from([5, 17, None]), across=st.booleans())
 def test_every_command_at_every_event(tmp_path_factory, seed, block_rows, across):
     rng = random.Random(seed)
