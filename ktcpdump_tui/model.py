@@ -155,8 +155,8 @@ class Packet:
 
     ``parent`` is the id of the packet it was cloned, copied or segmented from, ``origin`` says which
     (``seen``, ``clone``, ``copy``, ``segment``, ``fragment`` ...). ``freed_at`` is ns or None,
-    ``fate`` is ``consumed``, ``dropped`` or ``merged``, ``drop_reason`` the enum's name from BTF, ``drop_location`` the
-    address that dropped it and ``drop_line`` its source line.
+    ``fate`` is ``consumed``, ``dropped`` or ``merged`` (into packet ``merged_into``), ``drop_reason`` the
+    enum's name from BTF, ``drop_location`` the address that dropped it and ``drop_line`` its source line.
     """
 
     id: int
@@ -170,6 +170,7 @@ class Packet:
     drop_location: int | None = None
     drop_symbol: str | None = None
     drop_line: str | None = None
+    merged_into: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,5 +110,6 @@ BIRTH_BODY: Final = np.dtype([("skb", "<u8"), ("parent", "<u4"), ("origin", "<u4
 ORIGINS: Final = ("seen", "clone", "copy", "segment", "fragment", "reassembly", "merge")
 
 #: FREE: ``location`` is the address that freed it, ``reason`` the number of enum skb_drop_reason,
-#: ``how`` 1 for dropped, 0 for consumed.
+#: ``how`` indexes FATES; where a packet was merged into another, ``reason`` is that one's id.
 FREE_BODY: Final = np.dtype([("skb", "<u8"), ("location", "<u8"), ("reason", "<u4"), ("how", "<u4")])
+FATES: Final = ("consumed", "dropped", "merged")

@@ -76,14 +76,14 @@ class Birth:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """A packet ended at ``location``; ``reason`` is a number of enum skb_drop_reason."""
+    """A packet ended at ``location``; ``how`` indexes FATES, ``reason`` is a number of enum skb_drop_reason."""
 
     packet: int
     ts: int
     skb: int
     location: int
     reason: int
-    dropped: bool
+    how: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def free(buffer: bytes | memoryview, note: Note) -> Free:
     if note.size < _HEADER.size + _FREE.size:
         raise ValueError("a free note is too short")
     skb, location, reason, how = _FREE.unpack_from(buffer, note.start + _HEADER.size)
-    return Free(note.packet, note.ts, skb, location, reason, bool(how))
+    return Free(note.packet, note.ts, skb, location, reason, how)
 
 
 def pack_state(

@@ -63,7 +63,7 @@ class PacketRows:
         """Return what FREE notes say."""
         return _FREES, [
             (
-                f.packet, to_signed(f.skb), to_signed(f.ts), to_signed(f.ts), int(f.dropped), f.reason,
+                f.packet, to_signed(f.skb), to_signed(f.ts), to_signed(f.ts), f.how, f.reason,
                 to_signed(f.location),
             )
             for f in frees

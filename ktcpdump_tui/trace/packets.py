@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from ktcpdump_tui.model import Packet
-from ktcpdump_tui.trace.layout import ORIGINS
+from ktcpdump_tui.trace.layout import FATES, ORIGINS
 from ktcpdump_tui.trace.schema import to_unsigned
 
 if TYPE_CHECKING:
@@ -153,7 +153,9 @@ class PacketTable(Sequence[Packet]):
         return self._db.one(f"SELECT {_COLUMNS} FROM packet WHERE id = ?", (number,))  # noqa: S608
 
     def _packet(self, row: tuple[Any, ...]) -> Packet:
-        number, skb, first_seen, parent, origin, freed_at, dropped, reason, location = row[:9]
+        number, skb, first_seen, parent, origin, freed_at, how, reason, location = row[:9]
+        fate = FATES[how] if how is not None and 0 <= how < len(FATES) else None
+        dropped = fate == "dropped"
         names = self._names()
         at = to_unsigned(location) if location else None
         symbol, line = names.location(at) if dropped else (None, None)
@@ -164,11 +166,12 @@ class PacketTable(Sequence[Packet]):
             parent=parent,
             origin=ORIGINS[origin] if origin is not None and 0 <= origin < len(ORIGINS) else "seen",
             freed_at=to_unsigned(freed_at) if freed_at is not None else None,
-            fate=None if dropped is None else "dropped" if dropped else "consumed",
+            fate=fate,
             drop_reason=names.reason(reason) if dropped else None,
             drop_location=at if dropped else None,
             drop_symbol=symbol,
             drop_line=line,
+            merged_into=reason if fate == "merged" else None,
         )
 
 
