@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 #: The version of what is stored.
-FORMAT: Final = 1
+FORMAT: Final = 2
 #: Bytes of all files together: some 10,000 functions.
 LIMIT: Final = 128 << 20
 #: Bytes written before the folder's size is looked at again.

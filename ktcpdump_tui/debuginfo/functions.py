@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.debuginfo.errors import reading
@@ -166,6 +166,13 @@ class Functions:
             if extent is None or scopes is None or extent[0] != start:
                 return None
             rows = table.between(*extent) if table else []
+            # Of several rows at one address the last names the line; any of them may begin a statement, and
+            # stepping by lines needs to stop there.
+            begins = {address for address, _ in image.statement_rows(*extent)}
+            rows = [
+                (address, replace(line, is_stmt=True) if line and address in begins else line)
+                for address, line in rows
+            ]
             edges = [edge - start for edge in scopes.edges]
             moved = FunctionScopes(scopes.function, scopes.calls, edges, scopes.owners)
         frames = frame_rows(image, *extent)
