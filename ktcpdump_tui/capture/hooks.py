@@ -57,3 +57,9 @@ def copy_origins(kallsyms: Kallsyms) -> tuple[tuple[int, int, str], ...]:
     for name, origin in COPIERS.items():
         ranges += [(one.address, one.end, origin) for one in kallsyms.find(name) if one.is_text]
     return tuple(ranges)
+
+
+def morph_range(kallsyms: Kallsyms) -> tuple[int, int]:
+    """Return (start, end) of skb_morph, (0, 0) where this kernel has none."""
+    found = [one for one in kallsyms.find("skb_morph") if one.is_text]
+    return (found[0].address, found[0].end) if found else (0, 0)

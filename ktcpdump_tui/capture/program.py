@@ -102,8 +102,8 @@ class ProgramText:
     """All that the program's text depends on.
 
     ``origins`` are (start, end, origin name) address ranges of the functions that copy an skb header;
-    ``extra`` is C text for --capture, ``extra_bytes`` its room; ``multi`` where entries are also hooked
-    through the function tracer.
+    ``morph`` is that of skb_morph; ``extra`` is C text for --capture, ``extra_bytes`` its room; ``multi``
+    where entries are also hooked through the function tracer.
     """
 
     layout: KernelLayout
@@ -118,6 +118,7 @@ class ProgramText:
     extra: str = ""
     extra_bytes: int = 8
     multi: bool = False
+    morph: tuple[int, int] = (0, 0)
 
     def render(self) -> str:
         """Return the C text for BCC."""
@@ -142,6 +143,8 @@ class ProgramText:
             "SELECT_IFNAME": int(select.ifname is not None),
             "SELECT_NETNS": int(select.netns is not None),
             "MULTI": int(self.multi),
+            "MORPH_START": f"{self.morph[0]:#x}ULL",
+            "MORPH_END": f"{self.morph[1]:#x}ULL",
             "COPY_ORIGINS": " ".join(
                 f"if (caller >= {low:#x}ULL && caller < {high:#x}ULL) origin = ORIGIN_{name.upper()};"
                 for low, high, name in self.origins

@@ -18,7 +18,7 @@ from ktcpdump_tui import __version__, arch
 from ktcpdump_tui.capture.attach import KprobeEvents
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
 from ktcpdump_tui.capture.guard import RateGuard
-from ktcpdump_tui.capture.hooks import copy_origins, hook_addresses
+from ktcpdump_tui.capture.hooks import copy_origins, hook_addresses, morph_range
 from ktcpdump_tui.capture.multi import attach_multi
 from ktcpdump_tui.capture.notetap import FreeTap
 from ktcpdump_tui.capture.program import Program, ProgramText, Selection, drop_reasons
@@ -147,6 +147,7 @@ class CaptureSession:
             extra=extra,
             extra_bytes=extra_bytes,
             multi=bool(probes.tracer),
+            morph=morph_range(kernel.kallsyms),
         )
         return Program(text)
 

@@ -76,7 +76,7 @@ class Birth:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """A packet ended at ``location``; ``how`` indexes FATES, ``reason`` is a number of enum skb_drop_reason."""
+    """A packet ended at ``location``; ``how`` indexes FATES, ``reason`` numbers enum skb_drop_reason."""
 
     packet: int
     ts: int

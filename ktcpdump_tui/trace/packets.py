@@ -171,7 +171,7 @@ class PacketTable(Sequence[Packet]):
             drop_location=at if dropped else None,
             drop_symbol=symbol,
             drop_line=line,
-            merged_into=reason if fate == "merged" else None,
+            merged_into=(reason or None) if fate == "merged" else None,
         )
 
 

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 SPECS = (
     "ip_rcv,ipv6_rcv,__dev_queue_xmit,ip_forward,ip_local_deliver_finish,ip_rcv_finish_core+*,"
-    "nft_do_chain+*,veth_xmit+*,nf_hook_slow,tcp_v4_rcv"
+    "nft_do_chain:*,veth_xmit+*,nf_hook_slow,tcp_v4_rcv"
 )
+
+#: nf_hook_slow frees what a hook drops; since 6.8 nft_do_chain frees it itself, to give its reason.
+NFT_DROPS = {"net/netfilter/core.c", "net/netfilter/nf_tables_core.c"}
 
 
 @dataclass
@@ -100,24 +103,24 @@ def test_nothing_was_lost(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("port", "reasons", "file"),
+    ("port", "reason", "files"),
     [
-        (7001, {"NO_SOCKET"}, "net/ipv4/udp.c"),
-        (7002, {"NETFILTER_DROP"}, "net/netfilter/core.c"),
-        (7003, {"IP_RPFILTER"}, "net/ipv4/ip_input.c"),
-        (7004, {"UDP_CSUM"}, "net/ipv4/udp.c"),
-        (7005, {"IP_INHDR"}, "net/ipv4/ip_forward.c"),
-        (7006, {"QDISC_DROP"}, "net/core/dev.c"),
-        (7007, {"NO_SOCKET"}, "net/ipv4/tcp_ipv4.c"),
-        (7008, {"NETFILTER_DROP"}, "net/netfilter/core.c"),
-        (7009, {"IP_CSUM"}, "net/ipv4/ip_input.c"),
-        (7012, {"OTHERHOST"}, "net/ipv4/ip_input.c"),
+        (7001, "NO_SOCKET", {"net/ipv4/udp.c"}),
+        (7002, "NETFILTER_DROP", NFT_DROPS),
+        (7003, "IP_RPFILTER", {"net/ipv4/ip_input.c"}),
+        (7004, "UDP_CSUM", {"net/ipv4/udp.c"}),
+        (7005, "IP_INHDR", {"net/ipv4/ip_forward.c"}),
+        (7006, "QDISC_DROP", {"net/core/dev.c", "net/core/skbuff.c"}),
+        (7007, "NO_SOCKET", {"net/ipv4/tcp_ipv4.c"}),
+        (7008, "NETFILTER_DROP", NFT_DROPS),
+        (7009, "IP_CSUM", {"net/ipv4/ip_input.c"}),
+        (7012, "OTHERHOST", {"net/ipv4/ip_input.c"}),
     ],
 )
-def test_a_drop_names_its_reason_and_line(scene: Scene, port: int, reasons: set[str], file: str) -> None:
+def test_a_drop_names_its_reason_and_line(scene: Scene, port: int, reason: str, files: set[str]) -> None:
     packet = scene.dropped(port)
-    assert packet.drop_reason in reasons
-    assert scene.line_of(packet) == file
+    assert packet.drop_reason == reason
+    assert scene.line_of(packet) in files
     assert packet.drop_symbol
 
 

@@ -50,8 +50,9 @@ struct stack {
 
 struct tracked {
     u32 packet;
-    u32 freed;
+    u32 freed; /* 0, 1, or MORPHED */
 };
+#define MORPHED 2
 
 struct region {
     u64 address;
@@ -742,13 +743,17 @@ int on_copy(struct pt_regs *ctx)
     u64 new = ctx->di;
     u64 old = ctx->si;
     struct tracked *parent = tracked.lookup(&old);
+    struct tracked *before = tracked.lookup(&new);
     u32 id = parent && !parent->freed ? parent->packet : 0;
+    u32 morphed = before && before->freed == MORPHED;
     tracked.delete(&new);
     skipped.delete(&new);
     if (id) {
         u64 caller = read_pointer(ctx->sp);
         u32 origin = ORIGIN_CLONE;
         COPY_ORIGINS
+        if (morphed)
+            origin = ORIGIN_REASSEMBLY;
         new_packet(new, id, origin);
     }
     return 0;
@@ -796,8 +801,11 @@ int on_release(struct pt_regs *ctx)
     u64 skb = ctx->di;
     struct tracked *known = tracked.lookup(&skb);
     if (known && !known->freed) {
-        known->freed = 1;
-        tell_free(skb, known->packet, read_pointer(ctx->sp), 0, FATE_CONSUMED);
+        u64 caller = read_pointer(ctx->sp);
+        /* skb_morph(dst, src): dst's memory goes on as another packet (a reassembled datagram). */
+        u32 morph = caller >= MORPH_START && caller < MORPH_END;
+        known->freed = morph ? MORPHED : 1;
+        tell_free(skb, known->packet, caller, 0, morph ? FATE_MERGED : FATE_CONSUMED);
     }
     return 0;
 }

@@ -4,7 +4,7 @@ spoofed SOURCE DESTINATION PORT: UDP from an address that is not the sender's
 raw DEVICE SOURCE DESTINATION MAC: bad UDP checksum (port 7004), bad IP checksum (7009), another MAC (7012)
 ttl SOURCE DESTINATION PORT: UDP with TTL 1
 big SOURCE DESTINATION PORT: UDP with 3,000 bytes
-stream SOURCE DESTINATION PORT: 200 kB of TCP
+stream SOURCE DESTINATION PORT: 40 kB of TCP
 """
 
 import socket
@@ -58,5 +58,5 @@ elif kind == "raw":
 elif kind == "stream":
     source, destination, port = arguments
     tcp = socket.create_connection((destination, int(port)), source_address=(source, 0))
-    tcp.sendall(b"y" * 200_000)
+    tcp.sendall(b"y" * 40_000)
     tcp.close()

@@ -67,6 +67,7 @@ send kc 10.2.0.2 7020 overheard
 wait $listener
 ip netns exec kc python3 "$here/frames.py" big 10.1.0.1 10.2.0.2 7030
 ip netns exec kc ethtool -K c0 tso off >/dev/null
+ip netns exec kr ethtool -K r1 tso off >/dev/null
 ip netns exec ks ethtool -K s0 gro on >/dev/null
 ip netns exec kc python3 "$here/frames.py" stream 10.1.0.1 10.2.0.2 7040
 sleep 0.5
