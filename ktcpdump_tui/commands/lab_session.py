@@ -32,6 +32,7 @@ class LabSession(Session):
         super().__init__(options, console)
         self._stack = contextlib.ExitStack()
         self._running: LabCapture | None = None
+        self._interrupted = False
         self._messages: list[str] = []
         self.lab: Lab | None = None
 
@@ -48,9 +49,10 @@ class LabSession(Session):
         return [self.lab.source_tarball] if self.lab is not None else []
 
     def stop(self) -> None:
-        """Ask for the end."""
+        """Ask for the end. A second interrupt would cut the capture inside off before its counts."""
         super().stop()
-        if self._running is not None:
+        if self._running is not None and not self._interrupted:
+            self._interrupted = True
             self._running.interrupt()
 
     def close(self) -> None:

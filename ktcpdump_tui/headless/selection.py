@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ktcpdump_tui.trace.pcap import wire_length
+
 if TYPE_CHECKING:
     from ktcpdump_tui.capture.filter.offline import OfflineFilter
     from ktcpdump_tui.model import Event
@@ -44,4 +46,4 @@ class Selection:
                 parent = None
             if parent is not None and self._decided.get(parent):
                 return True
-        return judge.matches(event.packet, event.link, max(len(event.packet), event.len or 0))
+        return judge.matches(event.packet, event.link, wire_length(event))
