@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from ktcpdump_tui.capture import owners
-from ktcpdump_tui.capture.expedite import expedited
+from ktcpdump_tui.capture.expedite import expedited, restore
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel.tracefs import find_tracefs
 
@@ -259,6 +259,7 @@ def open_event(number: int) -> int:
 
 def remove_stale(tracefs: Path) -> int:
     """Remove the probes of processes of ours that are gone; return how many events there were."""
+    restore()
     try:
         text = (tracefs / "kprobe_events").read_text()
     except OSError:

@@ -96,10 +96,14 @@ def scene(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]
         yield scene
 
 
-def test_nothing_was_lost(scene: Scene) -> None:
+def test_every_loss_is_counted(scene: Scene) -> None:
+    """On a slow machine the ring may overflow in the burst; then the gaps are in the sequence."""
     assert scene.trace.summary is not None
-    assert set(scene.trace.summary.lost.values()) == {0}, scene.trace.summary.lost
-    assert all(event.lost_before == 0 for events in scene.by_packet.values() for event in events)
+    lost = scene.trace.summary.lost
+    gaps = sum(event.lost_before for events in scene.by_packet.values() for event in events)
+    assert gaps <= lost["ring buffer full"]
+    assert lost["frames too deep"] == lost["probe missed"] == 0
+    assert scene.trace.summary.events == sum(map(len, scene.by_packet.values()))
 
 
 @pytest.mark.parametrize(
@@ -205,4 +209,6 @@ def test_every_frame_is_entered_once_and_left_once(scene: Scene) -> None:
                 entries += 1
             if event.instruction.flow.value == "return":
                 returns += 1
-    assert entries == returns > 0
+    assert returns > 0
+    assert scene.trace.summary is not None
+    assert abs(entries - returns) <= scene.trace.summary.lost["ring buffer full"]
