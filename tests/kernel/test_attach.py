@@ -38,7 +38,7 @@ def told(lab: Lab) -> dict[str, Any]:
 
 
 @pytest.mark.xfail(
-    reason="known: with another tool's optimised probe in it, code of 6.12 is decoded differently now and then",
+    reason="known: 6.12 code with another tool's optimised probe is now and then decoded differently",
     strict=False,
 )
 def test_other_tools_probes_do_not_change_what_is_decoded(told: dict[str, Any]) -> None:

@@ -39,4 +39,4 @@ def test_a_ping_has_the_values_it_was_sent_with(lab: Lab, capture: Callable[...,
     assert seen("ntohs(iph->tot_len) - 1") == {LENGTH - 1}
     # SKB_DROP_REASON_NOT_SPECIFIED, from the first line of the function on
     assert seen("drop_reason") == {2}
-    assert sum(one["watch"]["iph->ttl"] is not None for one in events) > len(events) / 2
+    assert sum(one["watch"]["iph->ttl"] is not None for one in events) > len(events) / 3
