@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,6 +147,27 @@ class Session:
     def stop(self) -> None:
         """Ask for the end, as Ctrl-C does; returns at once, may be called again."""
         self._stopping = True
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether probes can be added and removed now."""
+        return False
+
+    def probe(self, spec: str) -> Future[str]:
+        """Ask for the probes of ``spec`` while the capture goes on (tui/ports.py: CaptureControl)."""
+        return self._change("probe", spec)
+
+    def unprobe(self, spec: str) -> Future[str]:
+        """Ask for the end of the probes that ``spec`` asks for."""
+        return self._change("unprobe", spec)
+
+    def _change(self, verb: str, spec: str) -> Future[str]:
+        """Ask for a change of the probes; refused where nothing is captured here."""
+        refused: Future[str] = Future()
+        refused.set_exception(
+            UserError(f"{verb} {spec}: this program does not capture itself", "use -i where the capture runs")
+        )
+        return refused
 
     def abandon(self) -> None:
         """Ask for the end where nobody wants what is still to come."""

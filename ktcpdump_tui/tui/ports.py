@@ -6,6 +6,8 @@ import enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ktcpdump_tui.debuginfo.source import Missing, SourceText
 
 
@@ -41,6 +43,23 @@ class CaptureControl(Protocol):
 
     def stop(self) -> None:
         """Ask it to end. Returns at once; may be called again."""
+        ...
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether probes can be added and removed now."""
+        ...
+
+    def probe(self, spec: str) -> Future[str]:
+        """Ask for the probes of ``spec`` (as -i takes it) while the capture goes on. Returns at once.
+
+        The result says what was done ("ip_rcv_core: 57 probes attached, 2 refused"). The exception is a
+        UserError, and the capture is as it was.
+        """
+        ...
+
+    def unprobe(self, spec: str) -> Future[str]:
+        """Ask for the end of the probes that ``spec`` asks for; as ``probe``. Their events stay."""
         ...
 
 
