@@ -26,6 +26,7 @@ from ktcpdump_tui.kernel import modules
 from ktcpdump_tui.kernel.blacklist import Blacklist
 from ktcpdump_tui.kernel.btf import Btf
 from ktcpdump_tui.kernel.kcore import Kcore
+from ktcpdump_tui.kernel.names import pack_names
 from ktcpdump_tui.kernel.notes import kernel_build_id, module_build_id
 from ktcpdump_tui.kernel.symbols import Kallsyms
 from ktcpdump_tui.kernel.text import LiveText, ReservedCode
@@ -186,6 +187,7 @@ class TargetKernel:
             tables[blobs.variables_of(module)] = table_bytes(image, asked, slide, self.symbols.cache)
         # the structures people ask for by name, also where no debug symbols are
         tables[blobs.variables_of("(types)")] = known_types(self.btf).to_bytes()
+        tables[blobs.KALLSYMS] = pack_names(self.kallsyms)
         return tables
 
     def capture_code(self, paths: Sequence[str]) -> tuple[str, int]:

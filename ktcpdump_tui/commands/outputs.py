@@ -74,9 +74,7 @@ class PacketsBeside(threading.Thread):
             raise self._error
 
 
-def _values(options: Options, trace: Trace) -> Values | None:
-    if not (options.watches or options.locals):
-        return None
+def _values(options: Options, trace: Trace) -> Values:
     from ktcpdump_tui.headless.values import EventValues
 
     return EventValues(trace, options.watches)

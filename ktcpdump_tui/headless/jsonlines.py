@@ -56,6 +56,8 @@ class JsonLines:
         }
         if self._values is not None:
             self._values.passes(event)
+            if instruction.call and instruction.call.startswith("*"):
+                row["call"] = self._values.call(event)
         if self._locals:
             row["locals"] = self._values.locals(event) if self._values else {}
         if self._watches:

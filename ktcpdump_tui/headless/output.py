@@ -38,6 +38,9 @@ class Values(Protocol):
     def locals(self, event: Event) -> dict[str, Any]:
         """Return the variables in scope as numbers, text or None."""
 
+    def call(self, event: Event) -> str | None:
+        """Return the name of what the instruction calls or jumps to, None where it does neither."""
+
 
 class Output(Protocol):
     """Takes a trace from its header to its summary. BrokenPipeError where nobody reads any more."""

@@ -45,7 +45,7 @@ class Table:
         )
         line = self._line(cells)
         if instruction.call and instruction.flow in (Flow.CALL, Flow.JUMP):
-            line += f" // CALL {instruction.call}"
+            line += f" // CALL {self._values.call(event) if self._values else instruction.call}"
         if event.lost_before:
             events = "event was" if event.lost_before == 1 else "events were"
             line = f"-- {event.lost_before} {events} lost on CPU {event.cpu} --\n{line}"
@@ -54,7 +54,8 @@ class Table:
     def _watched(self, event: Event) -> list[str]:
         if self._values is None:
             return []
-        self._values.passes(event)
+        if self._watches:
+            self._values.passes(event)
         return [self._values.watch(event, watch).text for watch in self._watches]
 
     def _line(self, cells: Sequence[str]) -> str:

@@ -199,6 +199,10 @@ class Kallsyms:
         for line in self._text_order[1]:
             yield self._symbol(int(self._starts[line]) + _HEX_DIGITS + 2)
 
+    def listing(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return each line's address, and where in ``text`` its name begins and ends, in the file's order."""
+        return self._addresses, self._starts + _HEX_DIGITS + 3, self._name_ends
+
     # ---- the index
 
     @cached_property

@@ -25,6 +25,9 @@ DROP_REASONS: Final = "drop_reasons"
 #: JSON object: hex address of a drop location -> [symbol+offset, "file:line" or null].
 SYMBOLS: Final = "symbols"
 
+#: The names of all addresses of the kernel's code and data (kernel/names.py).
+KALLSYMS: Final = "kallsyms"
+
 _SOURCE: Final = "source:"
 
 

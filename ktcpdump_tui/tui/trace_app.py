@@ -14,6 +14,7 @@ from ktcpdump_tui.debuginfo.source import Missing
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace.stepping import Stop
 from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.background import Background
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.coverage import coverage
@@ -30,7 +31,6 @@ from ktcpdump_tui.tui.sources import Documents
 from ktcpdump_tui.tui.status_bar import Status, StatusBar
 from ktcpdump_tui.tui.stepper import StepOrder, TraceStepper
 from ktcpdump_tui.tui.trace_list import TraceHeader, TraceList
-from ktcpdump_tui.tui.values import TraceValues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -48,10 +48,17 @@ class Environment(Protocol):
 
 
 class EventEnvironment:
-    """Names at an event of a trace. ``table`` is None where nothing is known of types."""
+    """Names at an event of a trace. ``table`` is None where nothing is known of types.
+
+    ``up`` is how many of the innermost inlined functions are left out, as gdb's command ``up`` does.
+    """
 
     def __init__(
-        self, event: model.Event, table: VariableTable | None, entry_registers: EntryRegisters | None
+        self,
+        event: model.Event,
+        table: VariableTable | None,
+        entry_registers: EntryRegisters | None,
+        up: int = 0,
     ) -> None:
         self.event = event
         self.memory: ReadableMemory = event.memory
@@ -59,6 +66,11 @@ class EventEnvironment:
         self._table = table
         self._entry_registers = entry_registers
         self._frame: FrameState | None = None
+        found = table.at(event.instruction.address) if table is not None else None
+        self._found = found
+        #: The functions in scope, the innermost first.
+        self.functions = list(dict.fromkeys(one.function for one in found.scoped)) if found else []
+        self._left_out = frozenset(self.functions[:up])
 
     def variable(self, name: str) -> Value | None:
         """Return the innermost variable of a name; ``skb`` is the packet itself where it is not kept."""
@@ -80,11 +92,11 @@ class EventEnvironment:
         return ["skb", *(self._table.variable_names if self._table is not None else ())]
 
     def _in_scope(self, name: str) -> Value | None:
-        found = self._table.at(self.event.instruction.address) if self._table is not None else None
+        found = self._found
         if found is None:
             return None
         for one in found.scoped:
-            if one.name == name:
+            if one.name == name and one.function not in self._left_out:
                 place = place_of(one.operations, self._state(found))
                 return Value(one.type, place, self.memory, name)
         return None

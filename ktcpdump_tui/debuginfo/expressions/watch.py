@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,14 +88,23 @@ class Expression:
     ) -> Watched:
         """Return the expression's value at ``event``; never raises, ``why`` tells what stands in the way.
 
-        ``table`` is the one with the event's function, or any where only ``skb`` and registers matter.
+        ``table`` is the one with the event's function, or any where only ``skb`` and registers matter. Names
+        are those of the innermost function; where it makes no sense with these (the ``iph`` of an inlined
+        ip_fast_csum is a ``void *``), those of the function it is inlined into are taken.
         """
+        environment = EventEnvironment(event, table, entry_registers)
         try:
-            value = Evaluation(EventEnvironment(event, table, entry_registers)).value(self._tree)
+            return self._watched(environment, symbolise)
         except NotInScopeError as error:
             return Watched(None, error.missing)
         except ProblemError as error:
+            for up in range(1, len(environment.functions)):
+                with contextlib.suppress(NotInScopeError, ProblemError):
+                    return self._watched(EventEnvironment(event, table, entry_registers, up), symbolise)
             return Watched(None, problem=error.sentence)
+
+    def _watched(self, environment: EventEnvironment, symbolise: Symbolise | None) -> Watched:
+        value = Evaluation(environment).value(self._tree)
         return Watched(Variable(self.text, "", False, False, value, symbolise))
 
     def check(self, tables: Sequence[VariableTable]) -> None:

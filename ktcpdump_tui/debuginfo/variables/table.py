@@ -202,11 +202,12 @@ class VariableTable:
         try:
             text = zstandard.ZstdDecompressor().decompress(body, max_output_size=_MOST_BYTES)
             document = json.loads(text)
+            images.extend(Image(build_id, slide) for build_id, slide in document.get("images", ()))
             table.types = TypeTable(document["types"])
             table.expressions = [ops.from_json(value) for value in document["expressions"]]
             table.functions = [
-                Function(low, image, base, _scope_from_json(scope), calls)
-                for low, image, base, scope, calls in document["functions"]
+                Function(low, image, base, _scope_from_json(scope), *calls)  # the first traces had no calls
+                for low, image, base, scope, *calls in document["functions"]
             ]
             table.objects = [Referred(low, Declared(*value)) for low, value in document["objects"]]
             for function in table.functions:
@@ -272,6 +273,8 @@ def _split(data: bytes) -> tuple[list[Image], bytes]:
     """Return the images, and the packed rest. Raises UserError."""
     if not data.startswith(_MAGIC):
         raise UserError("the trace's variables are of another version of ktcpdump-tui, or damaged")
+    if data.startswith(zstandard.FRAME_HEADER, len(_MAGIC)):  # the first traces had the images inside
+        return [], data[len(_MAGIC) :]
     line, _, body = data[len(_MAGIC) :].partition(b"\n")
     try:
         return [Image(build_id, int(slide)) for build_id, slide in json.loads(line)], body

@@ -203,6 +203,9 @@ class Doubled:
     def locals(self, event: Event) -> dict[str, Any]:
         return {"skb": hex(event.skb), "len": None}
 
+    def call(self, event: Event) -> str | None:
+        return event.instruction.call
+
 
 def test_watches_are_keys_and_columns() -> None:
     row = json.loads(JsonLines(["a + b", "none"], True, Doubled()).event(event()))
