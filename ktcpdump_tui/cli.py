@@ -104,13 +104,18 @@ def _session(options: Options) -> Session:
 def _check_places(options: Options) -> None:
     """Refuse a screen without a terminal, and files where no file can be."""
     keys = options.replay == "-" or sys.stdin.isatty()
-    if not options.headless and not options.compare and not (keys and sys.stdout.isatty()):
+    converts = options.write is not None and options.replay not in (None, "-")
+    if not options.headless and not options.compare and not converts and not (keys and sys.stdout.isatty()):
         raise UsageError("stdout is no terminal to draw a screen on", "add --no-tui for a table, or --json")
     if options.write == "-" and sys.stdout.isatty():
         raise UsageError("-w - would write packets to the terminal", "pipe it: ... -w - | tcpdump -r -")
     for flag, name in (("-w", options.write), ("-o", options.record)):
         if name and name != "-":
             _check_writable(flag, Path(name).expanduser())
+    if options.write and options.write != "-":
+        from ktcpdump_tui.export import check_export
+
+        check_export(options.write)
 
 
 def _check_writable(flag: str, path: Path) -> None:

@@ -317,8 +317,8 @@ def _check(options: Options) -> None:
         raise UsageError(
             f"{' and '.join(on_stdout)} would both write to stdout", "name a file for one of them"
         )
-    if options.locals and not options.json:
-        raise UsageError("--locals needs --json", "add --json")
+    if options.locals and not (options.json or (options.write or "").endswith((".jsonl", ".parquet"))):
+        raise UsageError("--locals needs --json", "add --json, or -w FILE.jsonl or FILE.parquet")
     if options.write and options.write == options.record:
         raise UsageError(f"-w and -o both name {options.write}", "name two files")
     if options.lab is not None and options.record == "-":

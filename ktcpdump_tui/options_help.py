@@ -92,7 +92,9 @@ GROUPS: Final[tuple[tuple[str, tuple[Row, ...]], ...]] = (
         "what to keep and show",
         (
             Row(("-w", "--write"), "write", "text",
-                "write packets to a pcap file (.pcapng: with symbol and line as comments); - is stdout",
+                "write events to FILE: packets as .pcap or .pcapng (with function, line, drop reason),"
+                " .jsonl, .txt (the table), .info (lines for genhtml), .parquet; - is pcap on stdout;"
+                " with -r FILE it converts and draws no screen",
                 "FILE"),
             Row(("-o", "--record"), "record", "text", "keep the whole trace for --replay", "FILE.ktrace"),
             Row(("-r", "--replay"), "replay", "text",
@@ -106,7 +108,8 @@ GROUPS: Final[tuple[tuple[str, tuple[Row, ...]], ...]] = (
                 "packet bytes kept per event (default: 256; 0: most)", "N"),
             Row(("--watch",), "watches", "text", "show a C expression at every event", "EXPR",
                 repeatable=True),
-            Row(("--locals",), "locals", "flag", "with --json: the variables in scope"),
+            Row(("--locals",), "locals", "flag",
+                "with --json, -w FILE.jsonl or FILE.parquet: the variables in scope"),
             Row(("--capture",), "captures", "text",
                 "keep the memory this pointer names with every event (such as skb->sk)", "EXPR",
                 repeatable=True),

@@ -8,34 +8,34 @@ import threading
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.export import Showing, open_export
 from ktcpdump_tui.headless.jsonlines import JsonLines
 from ktcpdump_tui.headless.output import JsonOutput, Output, TableOutput
 from ktcpdump_tui.headless.runner import Growing, Limits, follow
 from ktcpdump_tui.headless.table import Table
-from ktcpdump_tui.trace.pcap import packet_writer
 from ktcpdump_tui.trace.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ktcpdump_tui.headless.output import Values
     from ktcpdump_tui.options import Options
 
 
 @contextlib.contextmanager
 def make_outputs(options: Options, trace: Trace) -> Iterator[list[Output]]:
-    """Yield the outputs ``options`` ask for: one on stdout, and packets in a file."""
-    values = _values(options, trace)
+    """Yield the outputs ``options`` ask for: one on stdout, and a file in the format of its suffix."""
+    showing = Showing.of(trace, options.watches, options.locals)
     outputs: list[Output] = []
     if options.json:
-        outputs.append(JsonOutput(JsonLines(options.watches, options.locals, values), sys.stdout))
+        lines = JsonLines(options.watches, options.locals, showing.values)
+        outputs.append(JsonOutput(lines, sys.stdout))
     elif options.write != "-":
-        outputs.append(TableOutput(Table(options.watches, values), sys.stdout))
+        outputs.append(TableOutput(Table(options.watches, showing.values), sys.stdout))
     if options.write is None:
         yield outputs
         return
-    writer = packet_writer(options.write)
+    writer = open_export(options.write, showing)
     try:
         yield [*outputs, writer]
     except BaseException:
@@ -45,36 +45,38 @@ def make_outputs(options: Options, trace: Trace) -> Iterator[list[Output]]:
         raise
 
 
-class PacketsBeside(threading.Thread):
-    """Writes the packets of a trace to a file while something else shows it.
+class FileBeside(threading.Thread):
+    """Writes the events of a trace to a file (``-w``) while a screen shows it.
 
     ``finish`` waits for the end and raises what went wrong.
     """
 
-    def __init__(self, path: Path, file: str, capture: Growing | None = None) -> None:
-        super().__init__(name="packets", daemon=True)
-        self._path, self._capture = path, capture
-        self._writer = packet_writer(file)
+    def __init__(self, path: Path, options: Options, capture: Growing | None = None) -> None:
+        super().__init__(name="export", daemon=True)
+        assert options.write is not None
+        self._capture = capture
         self._error: BaseException | None = None
+        # A reader of its own; a name that cannot be written is told before the screen is drawn.
+        self._trace = Trace.open(path)
+        try:
+            showing = Showing.of(self._trace, options.watches, options.locals)
+            self._writer = open_export(options.write, showing)
+        except BaseException:
+            self._trace.close()
+            raise
 
     def run(self) -> None:
-        """Follow the trace with a reader of its own."""
-        try:
-            with Trace.open(self._path) as trace:
-                follow(trace, [self._writer], Limits(), self._capture)
-        except BaseException as error:
-            self._error = error
-            with contextlib.suppress(UserError, OSError):
-                self._writer.end(None)
+        """Follow the trace."""
+        with self._trace:
+            try:
+                follow(self._trace, [self._writer], Limits(), self._capture)
+            except BaseException as error:
+                self._error = error
+                with contextlib.suppress(UserError, OSError):
+                    self._writer.end(None)
 
     def finish(self) -> None:
         """Wait until the last packet is written."""
         self.join()
         if self._error is not None:
             raise self._error
-
-
-def _values(options: Options, trace: Trace) -> Values:
-    from ktcpdump_tui.headless.values import EventValues
-
-    return EventValues(trace, options.watches)

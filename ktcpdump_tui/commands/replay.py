@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ktcpdump_tui.commands.console import say
 from ktcpdump_tui.commands.outputs import make_outputs
 from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.export import Showing, export
 from ktcpdump_tui.headless.comparison import comparison_lines
 from ktcpdump_tui.headless.output import write_lines
 from ktcpdump_tui.headless.runner import Limits, follow
@@ -28,6 +29,8 @@ def replay(options: Options) -> int:
             say(f"{PROGRAM}: {options.replay} has no end: the capture was cut off, or still goes on")
         if options.compare is not None:
             return _compare(trace, *options.compare)
+        if options.write not in (None, "-") and not (options.no_tui or options.json):
+            return _convert(options, trace)
         if options.expression and not options.headless:
             raise UsageError(
                 "the screen shows a whole recorded trace, so EXPRESSION has no meaning with it",
@@ -42,6 +45,19 @@ def replay(options: Options) -> int:
         from ktcpdump_tui.commands.screen import show_trace
 
         return show_trace(options, trace)
+
+
+def _convert(options: Options, trace: Trace) -> int:
+    """Write the selected events of a trace to a file in the format of its suffix, and nothing to stdout."""
+    assert options.write is not None
+    showing = Showing.of(trace, options.watches, options.locals)
+    limits = Limits(options.events, options.packets, Selection(options.expression, trace))
+    everything = not (options.events or options.packets or options.expression)
+    numbers = (event.no for event in limits.take(trace.events(trace.first_no, len(trace))))
+    written = export(trace, options.write, None if everything else numbers, showing=showing)
+    events = "1 event" if written == 1 else f"{written} events"
+    say(f"{events} written to {options.write}")
+    return 0
 
 
 def _compare(trace: Trace, a: int, b: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.commands.console import counts, say, signals_stop
-from ktcpdump_tui.commands.outputs import PacketsBeside
+from ktcpdump_tui.commands.outputs import FileBeside
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.trace import Trace
 
@@ -55,10 +55,10 @@ def show_capture(session: Session) -> int:
     return status
 
 
-def _packets(options: Options, trace: Trace, session: Session | None) -> PacketsBeside | None:
+def _packets(options: Options, trace: Trace, session: Session | None) -> FileBeside | None:
     if options.write is None:
         return None
-    packets = PacketsBeside(trace.path, options.write, session)
+    packets = FileBeside(trace.path, options, session)
     packets.start()
     return packets
 

@@ -72,7 +72,7 @@ def follow(trace: Trace, outputs: Sequence[Output], limits: Limits, capture: Gro
     Without ``capture`` the trace is taken as it is. The summary goes out only with a trace that has one.
     """
     for output in outputs:
-        output.begin(trace.header)
+        output.begin(trace)
     following = 0
     while not limits.reached:
         # Asked before the trace is read: what was written before the end is then seen.
@@ -88,6 +88,8 @@ def follow(trace: Trace, outputs: Sequence[Output], limits: Limits, capture: Gro
             following = until
         if ended:
             break
+        for output in outputs:
+            output.events(())
         if capture is not None:
             capture.wait(LOOK_AGAIN)
     for output in outputs:

@@ -10,18 +10,16 @@ Times are nanoseconds: neighbouring instructions are closer than a microsecond.
 
 from __future__ import annotations
 
-import contextlib
 import struct
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.errors import UsageError, UserError
+from ktcpdump_tui.trace.outfile import FileWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from ktcpdump_tui.model import Event, Summary, TraceHeader
+    from ktcpdump_tui.model import Event
+    from ktcpdump_tui.trace.trace import Trace
 
 #: draft-ietf-opsawg-pcap section 4: magic number of a little-endian file with nanoseconds, and the version.
 MAGIC_NANOSECONDS: Final = 0xA1B23C4D
@@ -39,71 +37,14 @@ _NANOSECONDS: Final = 1_000_000_000
 _MADE_UP_ETHERNET: Final = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
 
 
-class PacketWriter(Protocol):
-    """Takes a trace from its header to its summary, as headless.output.Output does."""
-
-    def begin(self, header: TraceHeader) -> None:
-        """Write what stands before the first packet."""
-
-    def events(self, events: Iterable[Event]) -> None:
-        """Write a packet for each event, and let them be read at once."""
-
-    def end(self, summary: Summary | None) -> None:
-        """Close the file; stdout is left open."""
-
-
-def packet_writer(path: str) -> PacketWriter:
-    """Return the writer for ``path``: pcapng where it ends so, else pcap; ``-`` is pcap on stdout.
-
-    The file is created at once, so that a wrong name is known before the capture: UserError. UsageError where
-    stdout is a terminal.
-    """
-    from ktcpdump_tui.trace.pcapng import PcapngWriter
-
-    if path == "-":
-        if sys.stdout.isatty():
-            raise UsageError(
-                "A capture file is not written to a terminal.",
-                "Name a file, or read it with another program: ktcpdump-tui -w - ... | tcpdump -r -",
-            )
-        return PcapWriter(sys.stdout.buffer, "stdout", close=False)
-    with _reported(path):
-        stream = Path(path).open("wb")  # noqa: SIM115 - closed by end()
-    return (PcapngWriter if path.endswith(".pcapng") else PcapWriter)(stream, path)
-
-
-class FileWriter:
-    """What both formats share: a stream, and failures in words."""
-
-    def __init__(self, stream: BinaryIO, name: str = "the capture file", close: bool = True) -> None:
-        self._stream = stream
-        self._name = name
-        self._close = close
-
-    def end(self, summary: Summary | None) -> None:  # noqa: ARG002 - neither format has room for it
-        """Close the file; stdout is left open. Once more does nothing."""
-        if self._stream.closed:
-            return
-        with _reported(self._name):
-            self._stream.flush()
-            if self._close:
-                self._stream.close()
-
-    def write(self, parts: Iterable[bytes]) -> None:
-        """Write and flush; UserError where that fails, BrokenPipeError where nobody reads any more."""
-        with _reported(self._name):
-            self._stream.write(b"".join(parts))
-            self._stream.flush()
-
-
 class PcapWriter(FileWriter):
     """Writes pcap to a binary stream."""
 
     _clock_offset = 0
 
-    def begin(self, header: TraceHeader) -> None:
+    def begin(self, trace: Trace) -> None:
         """Write the file header."""
-        self._clock_offset = header.clock_offset
+        self._clock_offset = trace.header.clock_offset
         self.write([_GLOBAL_HEADER.pack(MAGIC_NANOSECONDS, *VERSION, 0, 0, MAX_SNAPLEN, LINKTYPE_ETHERNET)])
 
     def events(self, events: Iterable[Event]) -> None:
@@ -171,17 +112,3 @@ def _ip_length(packet: bytes, start: int) -> int | None:
     if header[0] >> 4 == 6:
         return int.from_bytes(header[4:6], "big") + 40
     return None
-
-
-@contextlib.contextmanager
-def _reported(name: str) -> Iterator[None]:
-    """Turn a failure to write into a sentence."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UserError(
-            f"{name} cannot be written: {error.strerror or error}.",
-            "Write to another place, or make room: df -h .",
-        ) from error

@@ -10,13 +10,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ktcpdump_tui.errors import UsageError, UserError
-from ktcpdump_tui.model import Event, FoundBy, Instruction, SourceLine, TraceHeader
-from ktcpdump_tui.trace.pcap import PcapWriter, packet_writer, wire_length
+from ktcpdump_tui.export import export, open_export
+from ktcpdump_tui.model import Event, Flow, FoundBy, Instruction, SourceLine, TraceHeader
+from ktcpdump_tui.trace.layout import FATES, FREE_BODY, NOTE_HEADER, NoteKind
+from ktcpdump_tui.trace.pcap import PcapWriter, wire_length
 from ktcpdump_tui.trace.pcapng import PcapngWriter
 from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.trace.writer import TraceWriter
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -67,11 +71,32 @@ EVENT = Event(
 RAW = replace(EVENT, no=2, ts=EVENT.ts + 1, packet=ICMP, link="raw")
 
 
-def written(path: Path, events: list[Event], header: TraceHeader = HEADER) -> Path:
-    writer = packet_writer(str(path))
-    writer.begin(header)
-    writer.events(events)
-    writer.end(None)
+def synthetic_free(packet: int, ts: int) -> bytes:
+    """The note that a packet was dropped."""
+    body = np.array([(0xFFFF888100000000, 0, 2, FATES.index("dropped"))], FREE_BODY).tobytes()
+    body += bytes(-len(body) % 8)
+    head = np.zeros(1, NOTE_HEADER)
+    head["kind"], head["size"], head["ts"], head["packet"] = (
+        NoteKind.FREE, NOTE_HEADER.itemsize + len(body), ts, packet,
+    )  # fmt: skip
+    return head.tobytes() + body
+
+
+def empty_trace(folder: Path, header: TraceHeader = HEADER) -> Trace:
+    """A trace that says HEADER of itself: the events are given by hand."""
+    writer = TraceWriter(folder / "empty.ktrace")
+    writer.write_header(header)
+    writer.write_plan([INSTRUCTION])
+    writer.close(None)
+    return Trace.open(folder / "empty.ktrace")
+
+
+def written(path: Path, events: list[Event], trace: Trace | None = None) -> Path:
+    writer = open_export(str(path))
+    with trace or empty_trace(path.parent) as source:
+        writer.begin(source)
+        writer.events(events)
+        writer.end(None)
     return path
 
 
@@ -161,18 +186,81 @@ def test_raw_packets_get_an_ethernet_header_of_zeros(target):
     assert {row["ip.len"] for row in rows} == {"84"}
 
 
-def test_pcapng_keeps_headers_devices_and_namespaces_apart(tmp_path):
-    events = [EVENT, RAW, replace(EVENT, dev="veth1"), replace(EVENT, netns=4026532222), EVENT, RAW]
+def test_pcapng_has_an_interface_per_function_device_and_namespace(tmp_path):
+    other = replace(INSTRUCTION, symbol="veth_xmit", module="veth")
+    cold = replace(INSTRUCTION, symbol="ip_rcv_core.cold")
+    events = [
+        EVENT,
+        RAW,
+        replace(EVENT, dev="veth1", instruction=other),
+        replace(EVENT, netns=4026532222),
+        replace(EVENT, instruction=cold),
+        RAW,
+        replace(EVENT, dev=None, netns=None),
+    ]
     path = written(tmp_path / "f.pcapng", events)
     rows = tshark(path, "frame.interface_id", "frame.interface_name", "frame.interface_description")
-    assert [row["frame.interface_id"] for row in rows] == ["0", "1", "2", "3", "0", "1"]
-    assert [row["frame.interface_name"] for row in rows] == ["eth0", "eth0", "veth1", "eth0", "eth0", "eth0"]
-    assert rows[3]["frame.interface_description"] == "network namespace 4026532222"
-    assert rows[1]["frame.interface_description"].endswith("the Ethernet header is made up")
+    assert [row["frame.interface_id"] for row in rows] == ["0", "1", "2", "3", "0", "1", "4"]
+    names = [row["frame.interface_name"] for row in rows]
+    assert names == ["ip_rcv_core", "ip_rcv_core", "veth_xmit", *["ip_rcv_core"] * 4]
+    said = [row["frame.interface_description"] for row in rows]
+    assert said[0] == "device eth0, network namespace 4026531840"
+    assert said[1].endswith("the Ethernet header is made up")
+    assert said[2] == "device veth1, network namespace 4026531840, module veth"
+    assert said[3] == "device eth0, network namespace 4026532222"
+    assert said[6] == "no device"
+
+
+def test_the_last_frame_of_a_dropped_packet_says_why(tmp_path):
+    """A datagram to a port nobody listens on, recorded in a stock kernel."""
+    with Trace.open(DATA / "udp-drop-6.12.ktrace") as trace:
+        dropped = [packet for packet in trace.packets() if packet.fate == "dropped"]
+        last = {trace.packet_span(packet.id)[1]: packet for packet in dropped}
+        path = tmp_path / "f.pcapng"
+        assert export(trace, path) == len(trace)
+    rows = tshark(path, "frame.number", "frame.comment")
+    said = {
+        int(row["frame.number"]): row["frame.comment"] for row in rows if "dropped" in row["frame.comment"]
+    }
+    assert said.keys() == last.keys()
+    (packet,) = dropped
+    (comment,) = said.values()
+    assert packet.drop_reason == "NO_SOCKET"
+    assert comment.endswith(f",dropped: NO_SOCKET at {packet.drop_symbol} {packet.drop_line}")
+    found = subprocess.run(
+        ["tshark", "-r", path, "-Y", 'frame.comment contains "NO_SOCKET"', "-Tfields", "-e", "udp.dstport"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout.split() == ["4242"]
+
+
+def test_a_drop_that_is_heard_of_after_the_last_event_is_told(tmp_path):
+    """While a trace grows, the end of a packet may be committed after its last event."""
+    with Trace.open(DATA / "udp-drop-6.12.ktrace") as source:
+        (packet,) = [one for one in source.packets() if one.fate == "dropped"]
+        until = source.packet_span(packet.id)[1]
+        growing = TraceWriter(tmp_path / "growing.ktrace")
+        growing.write_header(source.header)
+        growing.write_plan(source.plan)
+        growing.write_events(source.rows(1, until))
+        growing.flush()
+        with Trace.open(tmp_path / "growing.ktrace") as trace:
+            writer = open_export(tmp_path / "f.pcapng")
+            writer.begin(trace)
+            writer.events(list(trace.events(1, until)))
+            growing.write_notes(synthetic_free(packet.id, packet.freed_at))
+            growing.flush()
+            trace.refresh()
+            writer.events(())
+            size = (tmp_path / "f.pcapng").stat().st_size
+            writer.end(None)
+            assert (tmp_path / "f.pcapng").stat().st_size == size
+        growing.close(None)
+    assert "dropped: " in tshark(tmp_path / "f.pcapng", "frame.comment")[until - 1]["frame.comment"]
 
 
 def test_pcapng_comments_say_where_in_the_code_the_packet_was(tmp_path):
-    call = replace(INSTRUCTION, call="kfree_skb_reason", offset=99, source=None)
+    call = replace(INSTRUCTION, call="kfree_skb_reason", flow=Flow.CALL, offset=99, source=None)
     lossy = replace(RAW, instruction=call, lost_before=3, cpu=1, packet_id=8)
     path = written(tmp_path / "f.pcapng", [EVENT, lossy])
     rows = tshark(path, "frame.comment", "frame.packet_id")
@@ -198,7 +286,7 @@ def test_pcapng_says_how_it_was_made(tmp_path):
 def test_recorded_traces_convert(target, name):
     with Trace.open(DATA / f"{name}.ktrace") as trace:
         events = list(trace.events(trace.first_no, len(trace)))
-        written(target, events, trace.header)
+        written(target, events, trace)
     assert len(tcpdump(target)) == len(events)
     rows = tshark(target, "frame.len", "frame.cap_len", "_ws.malformed", "ip.len", "frame.time_epoch")
     assert len(rows) == len(events)
@@ -212,11 +300,11 @@ def test_recorded_traces_convert(target, name):
             assert int(row["frame.len"]) >= int(row["ip.len"].split(",")[0])
 
 
-def test_each_batch_can_be_read_at_once():
+def test_each_batch_can_be_read_at_once(tmp_path):
     read, write = os.pipe()
     with open(read, "rb") as source, open(write, "wb") as sink:
         writer = PcapWriter(sink)
-        writer.begin(HEADER)
+        writer.begin(empty_trace(tmp_path))
         writer.events([EVENT])
         assert len(source.read1()) == 24 + 16 + len(FRAME)
         writer.end(None)
@@ -224,8 +312,8 @@ def test_each_batch_can_be_read_at_once():
 
 def test_standard_output_stays_open(capfdbinary):
     program = (
-        "import sys; from ktcpdump_tui.trace.pcap import packet_writer\n"
-        "w = packet_writer('-'); w.end(None); print('after')"
+        "import sys; from ktcpdump_tui.export import open_export\n"
+        "w = open_export('-'); w.end(None); print('after')"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout == "after\n"
@@ -233,8 +321,8 @@ def test_standard_output_stays_open(capfdbinary):
 
 def test_a_terminal_gets_no_capture_file():
     program = (
-        "from ktcpdump_tui.errors import UsageError; from ktcpdump_tui.trace.pcap import packet_writer\n"
-        "try: packet_writer('-')\n"
+        "from ktcpdump_tui.errors import UsageError; from ktcpdump_tui.export import open_export\n"
+        "try: open_export('-')\n"
         "except UsageError as error: print('refused', error.status)"
     )
     leader, follower = pty.openpty()
@@ -246,41 +334,41 @@ def test_a_terminal_gets_no_capture_file():
 
 def test_a_file_that_cannot_be_created_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="No such file or directory") as caught:
-        packet_writer(str(tmp_path / "none" / "f.pcap"))
+        open_export(str(tmp_path / "none" / "f.pcap"))
     assert not isinstance(caught.value, UsageError)
 
 
 @pytest.mark.parametrize("kind", [PcapWriter, PcapngWriter])
-def test_a_full_disk_is_a_sentence(kind):
+def test_a_full_disk_is_a_sentence(kind, tmp_path):
     with open("/dev/full", "wb") as full:
         writer = kind(full, "f.pcap", close=False)
-        with pytest.raises(UserError, match=r"f\.pcap cannot be written: No space left on device"):
-            writer.begin(HEADER)
+        with pytest.raises(UserError, match=r"cannot write to f\.pcap: No space left on device"):
+            writer.begin(empty_trace(tmp_path))
         with pytest.raises(OSError, match="No space"):
             full.close()
 
 
-def test_a_reader_that_went_away_is_told_apart():
+def test_a_reader_that_went_away_is_told_apart(tmp_path):
     read, write = os.pipe()
     os.close(read)
     with open(write, "wb", buffering=0) as sink:
         writer = PcapWriter(sink, close=False)  # type: ignore[arg-type]
         with pytest.raises(BrokenPipeError):
-            writer.begin(HEADER)
+            writer.begin(empty_trace(tmp_path))
 
 
 def test_names_and_comments_of_any_kind_are_readable(tmp_path):
     symbol = replace(INSTRUCTION, symbol="x" * 70000)
     event = replace(EVENT, instruction=symbol, dev="ü\udcff")
     path = written(tmp_path / "f.pcapng", [event, EVENT])
-    rows = tshark(path, "frame.interface_name", "frame.number")
+    rows = tshark(path, "frame.interface_description", "frame.number")
     assert [row["frame.number"] for row in rows] == ["1", "2"]
-    assert rows[0]["frame.interface_name"] == "ü?"
+    assert rows[0]["frame.interface_description"].startswith("device ü?,")
 
 
-def test_both_formats_go_to_any_stream():
+def test_both_formats_go_to_any_stream(tmp_path):
     for kind, magic in ((PcapWriter, b"\x4d\x3c\xb2\xa1"), (PcapngWriter, b"\x0a\x0d\x0d\x0a")):
         stream = io.BytesIO()
         writer = kind(stream, close=False)
-        writer.begin(HEADER)
+        writer.begin(empty_trace(tmp_path))
         assert stream.getvalue().startswith(magic)
