@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.capture.options import CaptureOptions
     from ktcpdump_tui.capture.plan import Plan
+    from ktcpdump_tui.debuginfo.debuginfod import Debuginfod
     from ktcpdump_tui.trace.sink import TraceSink
 
     #: What is being done, how much of it is done, of how much (0: unknown).
@@ -56,8 +57,15 @@ class CaptureSession:
     returns the summary. ``close`` may be called at any time and leaves nothing behind.
     """
 
-    def __init__(self, options: CaptureOptions, sink: TraceSink, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        options: CaptureOptions,
+        sink: TraceSink,
+        progress: Progress | None = None,
+        debuginfod: Debuginfod | None = None,
+    ) -> None:
         self.options = options
+        self._debuginfod = debuginfod
         self.sink = sink
         self.summary: Summary | None = None
         self.plan: Plan | None = None
@@ -92,7 +100,7 @@ class CaptureSession:
     def _prepare(self) -> None:
         options = self.options
         self._progress("reading the kernel's symbols and types", 0, 0)
-        kernel = self._kernel = TargetKernel.running(options)
+        kernel = self._kernel = TargetKernel.running(options, self._debuginfod)
         plan = kernel.plan(options)
         probes = probe_set(plan, kernel.leaves_of, kernel.multi)
         plan = plan.refused(probes.unknown_frames)
@@ -106,6 +114,7 @@ class CaptureSession:
             tables = kernel.variable_tables([one for one in plan.instructions if one.index not in entry_only])
             if not entry_only:
                 plan = replace(plan, instructions=tuple(kernel.symbols.annotate(plan.instructions)))
+            self.messages += kernel.without_symbols(plan.instructions)
             program = self._program = compiling.result()
         program.load_instructions(probes.table.values())
         program.set_packet_limit(options.packets or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from ktcpdump_tui.capture.plan import Plan, Planner
 from ktcpdump_tui.capture.resolve import Target, resolve
 from ktcpdump_tui.capture.spec import Spec, Want, parse_specs
 from ktcpdump_tui.capture.symbols import DebugSymbols
+from ktcpdump_tui.debuginfo.debug_packages import debug_package
 from ktcpdump_tui.debuginfo.expressions import capture_path
 from ktcpdump_tui.debuginfo.find import DebugFiles
 from ktcpdump_tui.debuginfo.image import DebugImage
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.capture.options import CaptureOptions
     from ktcpdump_tui.capture.plan import PlannedFunction
+    from ktcpdump_tui.debuginfo.debuginfod import Debuginfod
     from ktcpdump_tui.model import FrameRule, Instruction
 
 #: So many functions are hooked at their entries one by one; more of them all at once.
@@ -51,7 +54,7 @@ LINKED_TEXT: Final = 0xFFFFFFFF81000000
 class TargetKernel:
     """The running kernel, its debug symbols where there are any, and the compiled selection."""
 
-    def __init__(self, options: CaptureOptions) -> None:
+    def __init__(self, options: CaptureOptions, debuginfod: Debuginfod | None = None) -> None:
         tunnel = options.tunnel_expression
         #: The expression goes first: a mistake in it is the user's commonest and costs nothing to tell.
         self.filter_c: str = filter_c(
@@ -65,8 +68,9 @@ class TargetKernel:
         self.types = KernelTypes(self.btf)
         self.memory = Kcore()
         self.build_id = kernel_build_id()
-        self.files = DebugFiles(platform.release(), self.build_id)
-        self.why_no_symbols: UserError | None = None
+        self.files = DebugFiles(platform.release(), self.build_id, debuginfod)
+        self._why_no_symbols: UserError | None = None
+        self._why_no_module: dict[str, str] = {}
         self.debug_image: Path | None = self._find_image(options.debug_image)
         image = DebugImage.open(self.debug_image) if self.debug_image else None
         self.symbols = DebugSymbols(self.kallsyms, image, self._slide(image), self._open_module)
@@ -75,9 +79,12 @@ class TargetKernel:
         self.multi = False
 
     @classmethod
-    def running(cls, options: CaptureOptions) -> TargetKernel:
-        """Look at the running kernel. Raises UserError where something needed is missing or does not fit."""
-        return cls(options)
+    def running(cls, options: CaptureOptions, debuginfod: Debuginfod | None = None) -> TargetKernel:
+        """Look at the running kernel. Raises UserError where something needed is missing or does not fit.
+
+        ``debuginfod`` is asked for debug files that this machine does not have.
+        """
+        return cls(options, debuginfod)
 
     def _find_image(self, explicit: Path | None) -> Path | None:
         try:
@@ -85,7 +92,7 @@ class TargetKernel:
         except UserError as error:
             if explicit is not None:
                 raise
-            self.why_no_symbols = error
+            self._why_no_symbols = error
             return None
 
     def _slide(self, image: DebugImage | None) -> int:
@@ -95,8 +102,26 @@ class TargetKernel:
         return self.text_base - linked
 
     def _open_module(self, name: str) -> DebugImage | None:
+        before = len(self.files.tried)
         path = self.files.module(name, module_build_id(name))
-        return DebugImage.open(path, modules.section_addresses(name)) if path else None
+        if path is None:
+            why = self.files.tried[before:] or ["no debug file of it was found"]
+            self._why_no_module[name] = "; ".join(dict.fromkeys(why))
+            return None
+        return DebugImage.open(path, modules.section_addresses(name))
+
+    def without_symbols(self, instructions: Sequence[Instruction]) -> list[str]:
+        """Return sentences on what will be missing for want of debug symbols, and how to get them."""
+        missing = "no source lines, inlined functions and variables"
+        said = []
+        if self._why_no_symbols is not None and any(one.module is None for one in instructions):
+            why = self._why_no_symbols
+            said.append(f"{missing} of the kernel's functions: {why.message}\n  {why.remedy}")
+        for name in sorted({one.module for one in instructions if one.module}):
+            if self.symbols.module(name) is None:
+                why_not = self._why_no_module.get(name, "no debug file of it was found")
+                said.append(f"{missing} of module {name}: {why_not}\n  {debug_package(self.files.release)}")
+        return said
 
     @property
     def slide(self) -> int:
@@ -187,6 +212,9 @@ class TargetKernel:
             tables[blobs.variables_of(module)] = table_bytes(image, asked, slide, self.symbols.cache)
         # the structures people ask for by name, also where no debug symbols are
         tables[blobs.variables_of("(types)")] = known_types(self.btf).to_bytes()
+        images = {"": self.symbols.kernel, **self.symbols.modules}
+        builds = {name: (one.build_id, one.compilation_directory) for name, one in images.items() if one}
+        tables[blobs.BUILDS] = json.dumps(builds).encode()
         tables[blobs.KALLSYMS] = pack_names(self.kallsyms)
         return tables
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ktcpdump_tui.model import Summary
 
@@ -69,6 +70,23 @@ class Console:
                 self._erase()
                 self._line = f"{what} {done}/{of}" if of else what
                 print(self._line, end="\r", file=sys.stderr, flush=True)  # noqa: T201
+
+    def confirm(self, question: str, cancelled: Callable[[], bool]) -> bool:
+        """Ask on the terminal, No being the default; False where there is none, and once ``cancelled``."""
+        if self._piped or not self._terminal:
+            return False
+        with self._lock:
+            self._erase()
+            try:
+                terminal = open("/dev/tty", "r+b", buffering=0)  # noqa: PTH123, SIM115
+            except OSError:
+                return False
+            with terminal:
+                terminal.write(f"{question} [y/N] ".encode())
+                while not cancelled():
+                    if select.select([terminal], [], [], 0.2)[0]:
+                        return terminal.readline().strip().lower() in (b"y", b"yes")
+        return False
 
     def progress_done(self) -> None:
         """Take the line of progress away."""

@@ -78,5 +78,6 @@ def _sources(places: Sequence[str | Path], trace: Trace) -> SourceFinder:
         places,
         release=trace.header.release,
         build_id=trace.header.build_id,
+        builds=list(blobs.builds(trace).values()),
         embedded=embedded if carried else None,
     )

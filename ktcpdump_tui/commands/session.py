@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ktcpdump_tui.commands.debug_symbols import debuginfod
 from ktcpdump_tui.commands.requirements import check_live
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.model import ProbeState
@@ -276,7 +277,8 @@ class LiveSession(Session):
         from ktcpdump_tui.capture.session import CaptureSession
 
         check_live()
-        self._session = CaptureSession(capture_options(self.options), sink, self.console.progress)
+        symbols = debuginfod(self.console, self.stop_asked)
+        self._session = CaptureSession(capture_options(self.options), sink, self.console.progress, symbols)
         run_capture(self, self._session)
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ktcpdump_tui.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,7 +41,8 @@ class Debuginfod:
     ``progress`` is told (bytes so far, bytes in all or None where the server does not say) some ten times a
     second, in the transfer's own thread. ``confirm`` is asked, in the caller's thread, before a file of
     more than ``ask_above`` bytes is fetched, with its size in bytes or None; without it such files are not
-    fetched.
+    fetched. ``cancelled`` is asked ten times a second whether the transfer is to end: then it raises
+    UserError.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class Debuginfod:
         confirm: Callable[[int | None], bool] | None = None,
         progress: Callable[[int, int | None], None] | None = None,
         ask_above: int = SMALL_FILE,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         self._confirm = confirm
         self._progress = progress
         self._ask_above = ask_above
+        self._cancelled = cancelled or (lambda: False)
 
     @staticmethod
     def servers() -> list[str]:
@@ -70,15 +75,20 @@ class Debuginfod:
             return Answer(
                 None, f"debuginfod was not asked ({_LIBRARY} is missing: apt-get install libdebuginfod1)"
             )
-        transfer = _Transfer(library, build_id, self._progress, allowed=self._ask_above)
+        transfer = self._transfer(library, build_id, self._ask_above)
         answer = transfer.run()
         if not transfer.too_large:
             return answer
         if self._confirm is None or not self._confirm(transfer.size):
             return Answer(
-                None, f"debuginfod has it ({_megabytes(transfer.size)}), but it was not to be fetched"
+                None,
+                f"debuginfod has it ({_megabytes(transfer.size)}), but it was not to be fetched; "
+                f"debuginfod-find debuginfo {build_id} fetches it",
             )
-        return _Transfer(library, build_id, self._progress, allowed=None).run()
+        return self._transfer(library, build_id, None).run()
+
+    def _transfer(self, library: ctypes.CDLL, build_id: str, allowed: int | None) -> _Transfer:
+        return _Transfer(library, build_id, self._progress, allowed, self._cancelled)
 
 
 class _Transfer:
@@ -90,7 +100,9 @@ class _Transfer:
         build_id: str,
         progress: Callable[[int, int | None], None] | None,
         allowed: int | None,
+        cancelled: Callable[[], bool],
     ) -> None:
+        self._cancelled = cancelled
         self._library = library
         self._build_id = bytes.fromhex(build_id)
         self._progress = progress
@@ -108,6 +120,8 @@ class _Transfer:
         try:
             while thread.is_alive():
                 thread.join(0.1)
+                if self._cancelled():
+                    raise UserError("fetching debug symbols was interrupted")
         except BaseException:
             self._stop.set()
             thread.join(5)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self, cast
 from ktcpdump_tui.debuginfo import altlink
 from ktcpdump_tui.debuginfo.cfi import FrameTable
 from ktcpdump_tui.debuginfo.debuglink import has_debug_info, link_name
+from ktcpdump_tui.debuginfo.dwarf import AT_COMP_DIR
 from ktcpdump_tui.debuginfo.errors import reading
 from ktcpdump_tui.debuginfo.inlines import InlineIndex
 from ktcpdump_tui.debuginfo.lines import LineIndex
@@ -101,6 +102,16 @@ class DebugImage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @cached_property
+    def compilation_directory(self) -> str | None:
+        """Where the compiler was run (DW_AT_comp_dir of the first unit that says so), None if none does."""
+        for offset in self.reader.offsets():
+            with reading(self.path, ".debug_info"):
+                found = self.reader.unit(offset).top.text(AT_COMP_DIR)
+            if found:
+                return found
+        return None
 
     @cached_property
     def build_id(self) -> str | None:

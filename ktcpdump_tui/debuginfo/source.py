@@ -68,7 +68,8 @@ class SourceFinder:
     They are searched first; then ``embedded``, what a trace carries; then the places where distributions put
     the source of kernel ``release``; then
     debuginfod's source service for ``build_id`` where DEBUGINFOD_URLS is set. ``folder`` is the compilation
-    directory, where it is known. Raises UserError for a place that does not exist.
+    directory, where it is known; ``builds`` are (build-id, folder) of further debug files, the modules'.
+    Raises UserError for a place that does not exist.
     """
 
     def __init__(
@@ -78,13 +79,14 @@ class SourceFinder:
         release: str = "",
         build_id: str | None = None,
         folder: str | None = None,
+        builds: Sequence[tuple[str | None, str | None]] = (),
         progress: Progress | None = None,
         embedded: Callable[[str], bytes | None] | None = None,
         system: Path = Path("/"),
     ) -> None:
         self._release = release
-        self._build_id = build_id
-        self._folder = folder
+        self._builds = list(dict.fromkeys(((build_id, folder), *builds)))
+        self._folders = list(dict.fromkeys(name for _, name in self._builds if name))
         self._substitutions: list[tuple[str, str]] = []
         self._places: list[Place] = []
         self._lock = threading.Lock()
@@ -123,7 +125,8 @@ class SourceFinder:
         tried: list[str] = []
         if text := self._as_recorded(file, tried):
             return text
-        names = candidate_names(file, self._folder)
+        folders: list[str | None] = [*self._folders] or [None]
+        names = list(dict.fromkeys(name for folder in folders for name in candidate_names(file, folder)))
         for number, place in enumerate([*self._places, None]):
             if number == self._own and self._embedded and (data := self._embedded(file)) is not None:
                 return SourceText(file, names[0] if names else file, "the trace", _lines(data))
@@ -133,33 +136,38 @@ class SourceFinder:
                 if (data := place.read(name)) is not None:
                     return self._text(file, name, place, data)
             tried.append(str(place.path))
-        if self._build_id and os.environ.get("DEBUGINFOD_URLS"):
-            recorded = (
-                file if file.startswith("/") or not self._folder else posixpath.join(self._folder, file)
-            )
-            data = debuginfod_source(self._build_id, recorded)
-            if data is not None:
-                return SourceText(file, names[-1] if names else file, "debuginfod", _lines(data))
-            tried.append("debuginfod")
+        if os.environ.get("DEBUGINFOD_URLS"):
+            asked = {(one, posixpath.join(folder or "", file)): None for one, folder in self._builds if one}
+            for build_id, recorded in asked:
+                data = debuginfod_source(build_id, recorded)
+                if data is not None:
+                    return SourceText(file, names[-1] if names else file, "debuginfod", _lines(data))
+            tried += ["debuginfod"] if asked else []
         return Missing(file, tuple(tried), source_package(self._release))
 
     def _as_recorded(self, file: str, tried: list[str]) -> SourceText | None:
-        """Read the file at the very path recorded, after substitution."""
-        recorded = file
+        """Read the file at the very path recorded, after substitution.
+
+        Names are recorded relative to the compilation directory; a FROM may be meant for either.
+        """
+        for recorded in dict.fromkeys((file, *(posixpath.join(folder, file) for folder in self._folders))):
+            name = self._substituted(recorded)
+            path = Path(name)
+            if not path.is_absolute() and name == recorded:
+                continue
+            tried.append(name)
+            try:
+                if path.is_file() and path.stat().st_size <= _LARGEST:
+                    return SourceText(file, name, name, _lines(path.read_bytes()))
+            except OSError as error:
+                raise UserError(f"cannot read {path}: {error.strerror}") from error
+        return None
+
+    def _substituted(self, name: str) -> str:
         for before, after in self._substitutions:
-            if recorded == before or recorded.startswith(before + "/"):
-                recorded = after + recorded[len(before) :]
-                break
-        path = Path(recorded)
-        if not path.is_absolute() and recorded == file:
-            return None
-        tried.append(recorded)
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            return None
-        try:
-            return SourceText(file, recorded, recorded, _lines(path.read_bytes()))
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
+            if name == before or name.startswith(before + "/"):
+                return after + name[len(before) :]
+        return name
 
     def _text(self, file: str, name: str, place: Place, data: bytes) -> SourceText:
         origin = str(place.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -28,12 +29,27 @@ SYMBOLS: Final = "symbols"
 #: The names of all addresses of the kernel's code and data (kernel/names.py).
 KALLSYMS: Final = "kallsyms"
 
+#: JSON object: "" for the kernel, or a module -> [build-id, compilation directory], each maybe null.
+BUILDS: Final = "builds"
+
 _SOURCE: Final = "source:"
 
 
 def variables_of(module: str | None) -> str:
     """Return the name of the blob with the variables of a module's code, or of the kernel's (None)."""
     return f"{VARIABLES}:{module}" if module else VARIABLES
+
+
+def builds(trace: Trace) -> dict[str, tuple[str | None, str | None]]:
+    """Return {"" or module: (build-id, compilation directory)} of the debug files that a trace was made with.
+
+    Empty for a trace without; ValueError where it is damaged.
+    """
+    found = json.loads(trace.blob(BUILDS) or b"{}")
+    try:
+        return {str(name): (build_id, folder) for name, (build_id, folder) in found.items()}
+    except (AttributeError, TypeError) as error:
+        raise ValueError("the builds are no object of pairs") from error
 
 
 def embed_source(sink: TraceSink, file: str, text: bytes) -> None:

@@ -164,6 +164,19 @@ def test_interrupting(server: Server, client_cache: Path) -> None:
     assert Debuginfod(lambda size: True).debug_file(server.large).path  # not remembered as missing
 
 
+def test_a_capture_that_is_stopped_ends_the_transfer(server: Server, client_cache: Path) -> None:
+    stopped: list[int] = []
+
+    def progress(done: int, size: int | None) -> None:
+        stopped.append(done)
+        time.sleep(0.3)  # the main thread must get to see it before the transfer is over
+
+    client = Debuginfod(lambda size: True, progress, cancelled=lambda: bool(stopped))
+    with pytest.raises(UserError, match="interrupted"):
+        client.debug_file(server.large)
+    assert Debuginfod(lambda size: True).debug_file(server.large).path  # not remembered as missing
+
+
 def test_a_callback_that_fails(server: Server, client_cache: Path) -> None:
     def progress(done: int, size: int | None) -> None:
         raise RuntimeError("the screen is gone")

@@ -99,8 +99,17 @@ def test_substitute_path_as_in_gdb(tree: Path) -> None:
     assert isinstance(finder.find("/build/oneself/net/core/dev.c"), Missing)
 
 
+def test_substitute_path_means_the_compilation_folder_that_a_trace_names(tree: Path) -> None:
+    finder = SourceFinder([f"/build/linux-6.8.3={tree}"], builds=[("ab", None), ("cd", "/build/linux-6.8.3")])
+    assert text(finder, "net/core/dev.c").origin == f"{tree}/net/core/dev.c"
+    missing = finder.find("net/core/none.c")
+    assert isinstance(missing, Missing)
+    assert missing.tried == (f"{tree}/net/core/none.c",)
+
+
 def test_a_file_recorded_where_it_still_is(tree: Path) -> None:
     assert text(SourceFinder(), f"{tree}/net/core/dev.c").lines[0] == "one"
+    assert text(SourceFinder(folder=str(tree)), "net/core/dev.c").lines[0] == "one", "a kernel built here"
 
 
 def test_what_a_trace_carries_comes_after_what_was_named(tree: Path) -> None:
@@ -350,6 +359,8 @@ def test_debuginfod_is_asked_last(
     assert found.origin == "debuginfod"
     assert found.lines[2] == "\treturn 42;"
     assert text(finder, "hello.c").origin == "debuginfod"
+    of_module = SourceFinder([f"{file.parent}=/elsewhere"], builds=[(build_id, str(file.parent))])
+    assert text(of_module, "hello.c").origin == "debuginfod"
     missing = finder.find("/nowhere/hello.c")
     assert isinstance(missing, Missing)
     assert missing.tried[-1] == "debuginfod"
