@@ -8,6 +8,8 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
 
+import numpy as np
+
 from ktcpdump_tui.model import Packet
 from ktcpdump_tui.trace.layout import FATES, ORIGINS
 from ktcpdump_tui.trace.schema import to_unsigned
@@ -17,11 +19,15 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.trace.blocks import Database
+    from ktcpdump_tui.trace.codec import Array
 
 _COLUMNS: Final = (
     "id, skb, first_seen, parent, origin, freed_at, dropped, reason, location, first_no, last_no"
 )
 _KEPT: Final = 4096
+
+#: Packets before the newest that are looked at again for how they ended; older ones when the trace is whole.
+_UNSETTLED: Final = 20_000
 
 
 class DropNames:
@@ -73,13 +79,16 @@ class PacketTable(Sequence[Packet]):
         self._stale = True
         self._last_row = 0
         self._kept: dict[int, Packet] = {}
+        self._drops: Array = np.empty((0, 3), "<i8")
+        self._drops_stale = True
 
     def refresh(self, trimmed: bool = False) -> None:
         """Have what was added read when it is asked for; with ``trimmed`` all again, as some may be gone."""
         self._kept.clear()
-        self._stale = True
+        self._stale = self._drops_stale = True
         if trimmed:
             self._ids, self._last_row = array("q"), 0
+            self._drops = self._drops[:0]
 
     def _known(self) -> array[int]:
         """Return the ids, in the order in which the packets were heard of."""
@@ -141,6 +150,24 @@ class PacketTable(Sequence[Packet]):
             "SELECT row, id, parent, first_no FROM packet WHERE row > ? ORDER BY row", (after_row,)
         )
         return [(row, number, parent, first_no) for row, number, parent, first_no in rows]
+
+    def drops(self, whole: bool) -> Array:
+        """Return (last event's number, id) of the dropped packets that have events, by number (i64).
+
+        Unless the trace is ``whole``, a packet that ends more than _UNSETTLED packets after it began may be
+        missing yet: a trace of millions of packets is not gone through again for each refresh.
+        """
+        if self._drops_stale:
+            self._drops_stale = False
+            since = 0 if whole or not len(self._drops) else len(self._known()) - _UNSETTLED
+            rows = self._db.all(
+                "SELECT last_no, id, row FROM packet WHERE row > ? AND dropped = 1 AND last_no IS NOT NULL",
+                (max(since, 0),),
+            )
+            new = np.array(rows, "<i8").reshape(-1, 3)
+            drops = np.concatenate((self._drops[self._drops[:, 2] <= max(since, 0)], new))
+            self._drops = drops[np.argsort(drops[:, 0], kind="stable")]
+        return self._drops[:, :2]
 
     def nearest(self, column: str, no: int, reverse: bool, dropped: bool = False) -> int | None:
         """Return the lowest ``column`` (``first_no``, ``last_no``) above ``no``, or the highest below it."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ktcpdump_tui.model import Packet, Summary, TraceHeader
     from ktcpdump_tui.trace.codec import Array
     from ktcpdump_tui.trace.notes import PacketState
+    from ktcpdump_tui.trace.tally import Tally
 
 _FOUND_BY = [FoundBy(name) for name in FOUND_BY]
 _REGS_AT = event_dtype(0).fields["regs"][1] - codec.HEAD.itemsize  # type: ignore[index]
@@ -247,6 +248,14 @@ class Trace:
     def drop_after(self, no: int, reverse: bool = False) -> int | None:
         """Return the last event of the packet dropped next after event ``no`` (``reverse``: before)."""
         return self._packets.nearest("last_no", no, reverse, dropped=True)
+
+    def drops(self) -> Array:
+        """Return (last event's number, packet) of each dropped packet that has events, by number (i64)."""
+        return self._packets.drops(self.finished)
+
+    def tallies(self) -> list[Tally]:
+        """Return which packets and instructions each stored block has, in order."""
+        return [block.tally for block in self._events.blocks]
 
     def blocks(self) -> list[tuple[int, int, int, int]]:
         """Return (first number, number of events, earliest ts, latest ts) of each stored block, in order."""

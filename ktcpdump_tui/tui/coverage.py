@@ -21,19 +21,27 @@ GLYPHS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LineMark:
-    """What the gutter says of a line; ``hits`` counts its most executed instruction."""
+    """What the gutter says of a line.
+
+    ``hits`` counts its most executed instruction, ``packet_hits`` the same for the packet looked at alone.
+    """
 
     state: LineState
     hits: int
+    packet_hits: int = 0
 
 
 def coverage(
-    hits: Mapping[tuple[str, int], int], states: Mapping[tuple[str, int], LineState]
+    hits: Mapping[tuple[str, int], int],
+    states: Mapping[tuple[str, int], LineState],
+    packet_hits: Mapping[tuple[str, int], int],
 ) -> dict[str, dict[int, LineMark]]:
     """Return the marks of all lines that have instructions in the plan: {file: {line: mark}}."""
     marks: dict[str, dict[int, LineMark]] = {}
     for (file, line), state in states.items():
-        marks.setdefault(file, {})[line] = LineMark(state, hits.get((file, line), 0))
+        marks.setdefault(file, {})[line] = LineMark(
+            state, hits.get((file, line), 0), packet_hits.get((file, line), 0)
+        )
     return marks
 
 

@@ -43,6 +43,7 @@ class DisassemblyView(LineView):
         self.instructions: Sequence[Instruction] = ()
         self.current: Instruction | None = None
         self._hits: np.ndarray | None = None
+        self._packet_hits: np.ndarray | None = None
         self._unknown = False
 
     def show(self, instructions: Sequence[Instruction], current: Instruction) -> None:
@@ -59,9 +60,9 @@ class DisassemblyView(LineView):
         else:
             self.refresh_only({place, next((n for n, i in enumerate(instructions) if i is before), place)})
 
-    def show_hits(self, hits: np.ndarray, *, unknown: bool) -> None:
+    def show_hits(self, hits: np.ndarray, packet_hits: np.ndarray, *, unknown: bool) -> None:
         """Show other counts; ``unknown``: events were lost, so no hits do not mean not executed."""
-        self._hits, self._unknown = hits, unknown
+        self._hits, self._packet_hits, self._unknown = hits, packet_hits, unknown
         self.refresh()
 
     def parts(self, y: int) -> tuple[Iterable[Part], Style]:

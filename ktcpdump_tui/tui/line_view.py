@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -90,9 +91,9 @@ class LineView(ScrollView, can_focus=True):
         if self.virtual_size != size:
             self.virtual_size = size
 
+    @abstractmethod
     def parts(self, y: int) -> tuple[Iterable[Part], Style]:
         """Return line ``y`` as parts, and the style that lies under all of it."""
-        raise NotImplementedError
 
     @property
     def palette(self) -> Palette:

@@ -38,7 +38,9 @@ class Document:
 class SourceView(LineView):
     """Source lines: breakpoint, position, number, hits, state, text."""
 
-    HELP: ClassVar[str] = "The source file. In the gutter: breakpoint, position, line, executions, state."
+    HELP: ClassVar[str] = (
+        "The source file. In the gutter: breakpoint, position, line, executions (this packet, all), state."
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "sideways(-8)", "Scroll left", show=False),
         Binding("right", "sideways(8)", "Scroll right", show=False),
@@ -85,7 +87,7 @@ class SourceView(LineView):
     @property
     def gutter_width(self) -> int:
         """Cells before the text."""
-        return 2 + self._number_width + 1 + 4 + 1 + 1 + 1
+        return 2 + self._number_width + 1 + 5 + 5 + 1 + 1
 
     def show_position(self, line: int, column: int = 0, *, inner: bool = True) -> None:
         """Show that ``line`` (from 1) is being executed; not ``inner``: it called what is."""
@@ -113,6 +115,7 @@ class SourceView(LineView):
         mark = self.marks.get(number)
         glyph, style = GLYPHS[mark.state] if mark else (" ", "dim")
         count = short_count(mark.hits) if mark and mark.hits else ""
+        ours = short_count(mark.packet_hits) if mark and mark.packet_hits else ""
         here = number == self.position
         under = palette["text"]
         if y == self.cursor and not here and self.has_focus:
@@ -124,6 +127,7 @@ class SourceView(LineView):
             ("●" if number in self.breakpoints else " ", palette["breakpoint"]),
             (pointer, palette["marker"]),
             (f"{number:>{self._number_width}} ", palette["marker"] if here else palette["number"]),
+            (f"{ours:>4} ", palette["accent"]),
             (f"{count:>4} ", palette["hits"]),
             (glyph + " ", palette[style]),
         ]

@@ -12,7 +12,10 @@ from ktcpdump_tui.tui.line_view import palette_of, printable
 
 @dataclass(frozen=True)
 class Status:
-    """All the status bar shows. ``rate`` is events/s, ``lost`` by cause, ``new`` events not seen yet."""
+    """All the status bar shows.
+
+    ``rate`` is events/s, ``lost`` by cause, ``new`` events not seen yet, ``attached`` and ``refused`` probes.
+    """
 
     mode: str = "ended"
     position: int = 0
@@ -25,6 +28,8 @@ class Status:
     log_lines: int = 0
     release: str = ""
     expression: str = ""
+    attached: int = 0
+    refused: int = 0
 
 
 class StatusBar(Widget):
@@ -52,6 +57,8 @@ class StatusBar(Widget):
         if status.new:
             text.append(f" +{status.new:,} new ", palette["status_paused"])
         text.append(f" {status.position:,}/{status.events:,}", base)
+        if status.events:
+            text.append(f" {100 * status.position // status.events}%", dim)
         lost = sum(status.lost.values())
         if lost:
             causes = ", ".join(f"{cause} {number:,}" for cause, number in status.lost.items() if number)
@@ -63,12 +70,17 @@ class StatusBar(Widget):
         if status.only_packet is not None:
             text.append(f"  only packet {status.only_packet}", palette["status_paused"])
         if status.rate is not None:
-            text.append(f"  {status.rate:,.0f}/s", base)
+            text.append(f"  {status.rate:,.0f} events/s", base)
+        if status.attached or status.refused:
+            text.append(f"  {status.attached:,} probes", dim)
+            if status.refused:
+                text.append(f", {status.refused:,} refused", dim)
+        if status.expression:
+            text.append("  filter ", dim)
+            text.append(printable(status.expression), base)
+        text.append(f"  {printable(status.release)}", dim)
         if status.log_lines:
             text.append(f"  log {status.log_lines}", dim)
-        text.append(f"  {printable(status.release)}", dim)
-        if status.expression:
-            text.append(f"  {printable(status.expression)}", dim)
         hint = "? help "
         room = self.size.width - text.cell_len - len(hint)
         text.append(" " * room + hint if room > 0 else " " * max(0, room + len(hint)), dim)

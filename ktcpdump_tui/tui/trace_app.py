@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 import traceback
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from textual.app import App
 from textual.containers import Horizontal, Vertical
 
@@ -17,8 +19,10 @@ from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.background import Background
 from ktcpdump_tui.tui.banner import Banner
-from ktcpdump_tui.tui.coverage import coverage
+from ktcpdump_tui.tui.coverage_reader import CoverageOrder, CoverageReader, Covered
 from ktcpdump_tui.tui.inspector import Inspector
+from ktcpdump_tui.tui.line_texts import LineTexts
+from ktcpdump_tui.tui.minimap import Minimap
 from ktcpdump_tui.tui.navigator import Navigator
 from ktcpdump_tui.tui.palette import ANSI, DARK, THEMES
 from ktcpdump_tui.tui.pane import Pane
@@ -28,9 +32,12 @@ from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import Document
 from ktcpdump_tui.tui.sources import Documents
-from ktcpdump_tui.tui.status_bar import Status, StatusBar
+from ktcpdump_tui.tui.splitter import Splitter
+from ktcpdump_tui.tui.status_bar import StatusBar
+from ktcpdump_tui.tui.status_source import StatusSource
 from ktcpdump_tui.tui.stepper import StepOrder, TraceStepper
-from ktcpdump_tui.tui.trace_list import TraceHeader, TraceList
+from ktcpdump_tui.tui.trace_header import TraceHeader
+from ktcpdump_tui.tui.trace_list import TraceList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,12 +96,16 @@ class TraceApp(App[int]):
         reader = open_trace or (lambda: Trace.open(trace.path))
         self._presenter = Presenter(reader, make_values)
         self._stepper = TraceStepper(reader)
-        self._table = TraceList(self.navigator.rows, id="trace")
+        self._coverage = CoverageReader(reader)
+        self._texts = LineTexts(sources)
+        self._table = TraceList(self.navigator.rows, self._texts, id="trace")
+        self._minimap = Minimap(self._table, id="minimap")
         self._marks: Mapping[str, Mapping[int, LineMark]] = {}
         self._covered_at = 0.0
-        self._covered = (-1, False)
-        self._rate_from: tuple[float, int] = (time.monotonic(), len(trace))
-        self._rate: float | None = None
+        self._measured: Sequence[Instruction] | None = None
+        self._covered: tuple[object, ...] = ()
+        self._stops: np.ndarray[Any, np.dtype[Any]] = np.empty(0, "<i8")
+        self._status = StatusSource(trace, self.navigator, control)
         self._error_shown: BaseException | None = None
         self._background: list[Background[Any, Any]] = []
 
@@ -103,9 +114,13 @@ class TraceApp(App[int]):
         with Horizontal(id="main"):
             with Vertical(id="left"):
                 yield SourcePane(id="source-pane")
+                yield Splitter(vertical=False, id="split-list")
                 with Pane(id="trace-pane"):
                     yield TraceHeader(self._table, id="trace-header")
-                    yield self._table
+                    with Horizontal(id="trace-body"):
+                        yield self._table
+                        yield self._minimap
+            yield Splitter(vertical=True, id="split-inspector")
             yield Inspector(id="inspector")
         yield Banner(id="banner")
         yield Prompt(self.entered, id="prompt")
@@ -118,7 +133,9 @@ class TraceApp(App[int]):
         self.stepping = Background(
             self, "stepping", self._stepper.step, self._stepped, self.fail, newest=False
         )
-        self._background += [self.decoding, self.loading, self.stepping]
+        self.covering = Background(self, "coverage", self._coverage.read, self._counted, self.fail)
+        self.texting = Background(self, "lines", self._texts.load, self._texts_loaded, self.fail)
+        self._background += [self.decoding, self.loading, self.stepping, self.covering, self.texting]
         self._table.focus()
         self._tick(first=True)
         if not self.navigator.current and self.navigator.rows.events:
@@ -136,9 +153,14 @@ class TraceApp(App[int]):
         self.main.set_class(large, "large")
         self.main.set_class(not large, "compact")
 
+    @abstractmethod
     async def entered(self, kind: str, text: str) -> None:
         """Do what was entered at the prompt ``kind``."""
-        raise NotImplementedError
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread owes the screen something."""
+        return any(background.busy for background in self._background)
 
     @property
     def main(self) -> Screen[Any]:
@@ -160,18 +182,19 @@ class TraceApp(App[int]):
         navigator = self.navigator
         if not self.shown:
             return
-        if self.trace.finished and not first and self.control is None:
-            self._timer.stop()
         try:
             changed = navigator.refresh() or first
+            if self.trace.plan is not self._measured:
+                self._measured = self.trace.plan
+                self._table.measure(self._measured)
             if changed and navigator.follow and navigator.newest:
                 self.go(navigator.newest, follow=True)
             elif changed:
                 self._table.grow()
                 self.main.query_one(TraceHeader).refresh()
-            stale = self._covered != (len(self.trace), self.trace.finished)
-            if stale and time.monotonic() - self._covered_at > COVERAGE_TICK:
-                self._show_coverage()
+            self._order_coverage()
+            if (wanted := self._texts.wanted()) and not self.texting.busy:
+                self.texting.order(frozenset(wanted))
         except UserError as error:
             self._timer.stop()
             self.fail(error)
@@ -191,6 +214,7 @@ class TraceApp(App[int]):
             return
         self._show_list()
         self.show_source()
+        self._order_coverage()
         self.ask_inspector()
         self.show_status()
 
@@ -251,13 +275,46 @@ class TraceApp(App[int]):
         if self.shown and self._wanted[0] == file:
             self.show_file(*self._wanted[:3], inner=self._wanted[3])
 
-    def _show_coverage(self) -> None:
-        self._covered_at = time.monotonic()
-        self._covered = (len(self.trace), self.trace.finished)
-        hits = self.trace.hits()
-        self._marks = coverage(self.trace.line_hits(), self.trace.line_states())
-        self.main.query_one(SourcePane).disassembly.show_hits(hits, unknown=self.trace.lost())
+    def _order_coverage(self) -> None:
+        """Have hits counted anew where they may be others: the trace grew, or another packet is looked at."""
+        navigator, no = self.navigator, self.navigator.current
+        there = self.trace.first_no <= no <= len(self.trace)
+        packet = int(self.trace.heads(no, no)[0]["packet"]) if there else 0
+        broken, only = frozenset(navigator.breakpoints), navigator.rows.only_packet
+        now = (len(self.trace), self.trace.finished, self.trace.plan, packet, broken, only)
+        if self._covered == now or self.covering.busy:
+            return
+        if self._covered[3:] == now[3:] and time.monotonic() - self._covered_at < COVERAGE_TICK:
+            return
+        self._covered, self._covered_at = now, time.monotonic()
+        self.covering.order(CoverageOrder(packet, len(self.trace), broken, only))
+
+    def _counted(self, _order: CoverageOrder, covered: Covered) -> None:
+        if not self.shown:
+            return
+        self._order_coverage()
+        self._marks, self._stops = covered.marks, covered.stops
+        pane = self.main.query_one(SourcePane)
+        pane.disassembly.show_hits(covered.hits, covered.packet_hits, unknown=covered.lost)
         self._show_marks()
+        self.show_minimap()
+
+    def show_minimap(self) -> None:
+        """Show where in the list breakpoints, losses, drops and marks are."""
+        rows, marked = self.navigator.rows, sorted(self._table.marked)
+        stops = self._stops
+        self._minimap.show(
+            {
+                "breakpoint": rows.rows_of(stops[stops >= rows.first]),
+                "loss": rows.loss_rows(),
+                "drop": rows.drop_rows(),
+                "mark": np.array([rows.row_of(no) for no in marked], "<i8"),
+            }
+        )
+
+    def _texts_loaded(self, _files: frozenset[str], _loaded: frozenset[str]) -> None:
+        if self.shown:
+            self._table.refresh()
 
     def _show_marks(self) -> None:
         view = self.main.query_one(SourcePane).view
@@ -274,6 +331,7 @@ class TraceApp(App[int]):
         self._table.breakpoints = frozenset(self.navigator.breakpoints)
         self._table.refresh()
         self._show_marks()
+        self._order_coverage()
 
     def ask_inspector(self) -> None:
         """Order the content of the inspector's visible sections."""
@@ -333,45 +391,4 @@ class TraceApp(App[int]):
 
     def show_status(self) -> None:
         """Show how far everything is."""
-        navigator, trace, now = self.navigator, self.trace, time.monotonic()
-        since, events = self._rate_from
-        if now - since >= 1:
-            self._rate = (len(trace) - events) / (now - since)
-            self._rate_from = (now, len(trace))
-        self.main.query_one(StatusBar).show(
-            Status(
-                mode=self._mode(),
-                position=navigator.current,
-                events=len(trace),
-                packets=len(trace.packets()),
-                rate=self._rate if self.live else None,
-                lost=self._lost(),
-                new=navigator.unseen if self.control is not None else 0,
-                only_packet=navigator.rows.only_packet,
-                log_lines=self.stderr_log.count if self.stderr_log else 0,
-                release=trace.header.release,
-                expression=trace.header.expression,
-            )
-        )
-
-    def _mode(self) -> str:
-        if self.control is None:
-            return "replay"
-        state = self.control.state
-        if state is CaptureState.RUNNING and not self.navigator.follow:
-            return "paused"
-        return str(state)
-
-    def _lost(self) -> dict[str, int]:
-        """Return the losses by cause: from the summary, else what is known so far."""
-        if self.trace.summary is not None:
-            return {cause: number for cause, number in self.trace.summary.lost.items() if number}
-        counted = {
-            name.removeprefix("lost").lstrip(": "): number
-            for name, number in self.trace.counts().items()
-            if name.startswith("lost") and number
-        }
-        if counted:
-            return counted
-        gaps = int(self.trace.losses()["lost"].sum())
-        return {"gaps": gaps} if gaps else {}
+        self.main.query_one(StatusBar).show(self._status.status(self.stderr_log))

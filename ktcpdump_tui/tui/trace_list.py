@@ -4,63 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widget import Widget
 
-from ktcpdump_tui.tui.event_list import EventList, Gap, Head
-from ktcpdump_tui.tui.line_view import LineView, Part, clip, clip_left, clip_offset, palette_of
+from ktcpdump_tui.tui.columns import ColumnChoice, Placed, place
+from ktcpdump_tui.tui.event_list import Drop, EventList, Gap, Group
+from ktcpdump_tui.tui.line_view import LineView, Part
+from ktcpdump_tui.tui.rows import INDENT, RowPainter, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.style import Style
     from textual import events
 
-
-def duration(ns: int) -> str:
-    """Return a time difference in at most eight characters."""
-    sign, value = ("-" if ns < 0 else "+"), abs(ns)
-    if value < 1000:
-        return f"{sign}{value}ns"
-    for unit, size in (("us", 10**3), ("ms", 10**6), ("s", 10**9)):
-        if value < 1000 * size or unit == "s":
-            number = value / size
-            return f"{sign}{number:.{3 if number < 10 else 2 if number < 100 else 1}f}{unit}"
-    return ""
-
-
-class Columns:
-    """Which columns a width has room for, and how wide they are."""
-
-    def __init__(self, width: int, digits: int) -> None:
-        self.number = max(4, digits)
-        self.time = 13 if width >= 110 else 0
-        self.skb = 17 if width >= 140 else 0
-        fixed = 3 + self.number + 1 + self.time + 9 + 4 + 5 + self.skb + 6
-        rest = max(20, width - fixed - 1)
-        self.inline = min(28, rest // 5) if rest >= 90 else 0
-        rest -= self.inline + (1 if self.inline else 0)
-        self.symbol = min(44, max(14, rest * 46 // 100))
-        self.file = rest - self.symbol - 1
-
-    def header(self) -> str:
-        """Return the names of the columns, each above its own."""
-        time = f"{'seconds':>{self.time - 1}} " if self.time else ""
-        skb = f"{'skb':<{self.skb}}" if self.skb else ""
-        inline = f" {'inlined':<{self.inline}}" if self.inline else ""
-        return (
-            f"   {'no':>{self.number}} {time}{'delta':>8} {'cpu':>3} {'pkt':>4} {skb}{'len':>5} "
-            f"{'function':<{self.symbol}} {'line':<{self.file}}{inline}"
-        )
+    from ktcpdump_tui.model import Instruction
 
 
 class TraceList(LineView):
     """The rows of an ``EventList``."""
 
     HELP: ClassVar[str] = (
-        "The events, oldest first. Where some were lost a line says how many, and on which CPU."
+        "The events, oldest first. Where some were lost a line says how many, and on which CPU; where a"
+        " packet was dropped, why. Drag the end of a heading to resize a column; a click shows all columns."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "step(-1)", "Event before", show=False),
@@ -79,15 +45,26 @@ class TraceList(LineView):
             self.no = no
             self.follow = follow
 
+    class Toggled(Message):
+        """The user wants the events of ``packet`` folded away, or back."""
+
+        def __init__(self, packet: int) -> None:
+            super().__init__()
+            self.packet = packet
+
     class ScrolledUp(Message):
         """The user scrolled upwards: following has to stop."""
 
-    def __init__(self, rows: EventList, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, rows: EventList, texts: Texts, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.rows = rows
+        self.texts = texts
+        self.choice = ColumnChoice()
+        self.marked: set[int] = set()
+        self.best: dict[str, int] = {}
         self.current = 0
         self.breakpoints: frozenset[int] = frozenset()
-        self._columns: Columns | None = None
+        self._columns: tuple[Placed, ...] | None = None
         self._first = 1
 
     def grow(self) -> None:
@@ -122,12 +99,28 @@ class TraceList(LineView):
             self.refresh_only({before, self.cursor})
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> tuple[Placed, ...]:
         """The columns for the width there is."""
         if self._columns is None:
             last = self.rows.number(self.rows.events - 1) if self.rows.events else 0
-            self._columns = Columns(self.size.width, len(str(last)))
+            best = self.best | {"no": max(4, len(str(last)))}
+            if self.rows.nested and "function" in best:
+                best["function"] += 4 * len(INDENT)
+            self._columns = place(self.choice, self.size.width, best)
         return self._columns
+
+    def show_columns(self) -> None:
+        """Lay the columns out anew, after another choice."""
+        self._columns = None
+        self.refresh()
+
+    def measure(self, plan: Sequence[Instruction]) -> None:
+        """Learn from the plan how wide functions and lines are."""
+        self.best = {
+            "function": max((len(i.ksym) for i in plan), default=14),
+            "line": max((len(i.addr2line) for i in plan), default=14),
+        }
+        self._columns = None
 
     def on_resize(self) -> None:
         """Lay the columns out anew, and keep the current event visible."""
@@ -138,43 +131,23 @@ class TraceList(LineView):
     def parts(self, y: int) -> tuple[Iterable[Part], Style]:
         """Make one row."""
         palette, entry = self.palette, self.rows.at(y)
-        if isinstance(entry, Gap):
-            plural = "" if entry.lost == 1 else "s"
-            text = f" {entry.lost:,} event{plural} lost on CPU {entry.cpu} "
-            width = self.size.width
-            return [(text.center(width, "—"), palette["lost"])], palette["text"]
+        painter = RowPainter(
+            palette, self.columns, self.rows.start, self.rows.instruction, self.texts, self.rows.nested
+        )
         under = palette["text"]
-        if entry.no == self.current:
+        if isinstance(entry, Gap):
+            return painter.gap(entry, self.size.width), under
+        if isinstance(entry, Drop):
+            return painter.drop(entry, self.rows.packet(entry.packet)), under
+        if isinstance(entry, Group):
+            if not entry.open and y == self.cursor:
+                under = palette["current"]
+            return painter.group(entry, self.rows.packet(entry.packet)), under
+        here = entry.no == self.current
+        if here:
             under = palette["current"]
-        return self._event(entry), under
-
-    def _event(self, head: Head) -> list[Part]:
-        palette, columns = self.palette, self.columns
-        instruction = self.rows.instruction(head.insn)
-        here = head.no == self.current
-        delta = duration(head.delta) if head.delta is not None else ""
-        parts: list[Part] = [
-            ("▶" if here else " ", palette["marker"]),
-            ("●" if head.insn in self.breakpoints else " ", palette["breakpoint"]),
-            (f" {head.no:>{columns.number}} ", palette["number"]),
-        ]
-        if columns.time:
-            parts.append((f"{(head.ts - self.rows.start) / 1e9:>{columns.time - 1}.6f} ", palette["dim"]))
-        parts += [
-            (f"{delta:>8} ", palette["dim"]),
-            (f"{head.cpu:>3} ", palette["dim"]),
-            (f"{head.packet or '?':>4} ", palette.packet(head.packet)),
-        ]
-        if columns.skb:
-            parts.append((f"{head.skb:016x} ", palette["dim"]))
-        parts.append((f"{'' if head.len is None else head.len:>5} ", palette["number"]))
-        parts += [
-            (clip_offset(instruction.ksym, columns.symbol) + " ", palette["symbol"]),
-            (clip_left(instruction.addr2line, columns.file), palette["file"]),
-        ]
-        if columns.inline and len(instruction.inlined_by) > 1:
-            parts.append((" " + clip(instruction.inlined_by[0].function, columns.inline), palette["inline"]))
-        return parts
+        broken, marked = entry.insn in self.breakpoints, entry.no in self.marked
+        return painter.event(entry, here=here, broken=broken, marked=marked), under
 
     def action_step(self, by: int) -> None:
         """Go to a neighbouring event."""
@@ -192,25 +165,13 @@ class TraceList(LineView):
             self.post_message(self.Moved(self.rows.number(self.rows.events - 1 if last else 0), follow=last))
 
     def on_click(self, event: events.Click) -> None:
-        """Go to the clicked event."""
+        """Go to the clicked event; fold the clicked packet's events away, or back."""
         row = event.y + self.scroll_offset.y
-        if row < len(self.rows) and (no := self.rows.event_near(row)) is not None:
+        if row < len(self.rows) and isinstance(entry := self.rows.at(row), Group):
+            self.post_message(self.Toggled(entry.packet))
+        elif row < len(self.rows) and (no := self.rows.event_near(row)) is not None:
             self.post_message(self.Moved(no))
 
     def on_mouse_scroll_up(self, _event: events.MouseScrollUp) -> None:
         """Say that the user wants to see what was before."""
         self.post_message(self.ScrolledUp())
-
-
-class TraceHeader(Widget):
-    """The names of the columns, in line with the list below."""
-
-    DEFAULT_CSS = "TraceHeader { height: 1; text-wrap: nowrap; text-overflow: clip; }"
-
-    def __init__(self, table: TraceList, *, id: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._table = table
-
-    def render(self) -> Text:
-        """Draw them."""
-        return Text(self._table.columns.header(), palette_of(self)["text"], no_wrap=True, overflow="crop")

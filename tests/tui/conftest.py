@@ -84,7 +84,8 @@ class Driver:
     def idle(self) -> bool:
         """Whether no message waits and no thread owes the screen anything."""
         app = self.app
-        if app.decoding.busy or app.loading.busy or app.stepping.busy:
+        app._tick()
+        if app.busy:
             return False
         pumps = [
             app,

@@ -43,7 +43,9 @@ async def test_a_live_trace_is_followed_until_one_moves_up(debugger, capture):
         await driver.until(lambda: driver.no == PER_PACKET, "the newest event is shown")
         assert "LIVE" in driver.text("#status")
         assert f"{PER_PACKET}/{PER_PACKET}" in driver.text("#status")
-        assert "▶" in driver.text("#trace").splitlines()[-1]
+        *_, last, drop = driver.text("#trace").splitlines()
+        assert "▶" in last
+        assert "packet 1 dropped" in drop
 
         await driver.press("k")
         assert driver.no == PER_PACKET - 1

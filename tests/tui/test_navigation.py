@@ -12,7 +12,7 @@ async def test_the_first_event_is_shown_with_its_line(debugger, recorded):
         source = driver.text("#source")
         current = next(line for line in source.splitlines() if "▶" in line)
         assert current.rstrip().endswith("{")
-        assert current.split()[:3] == ["▶", "19", "3"], "the line ran once for each of three packets"
+        assert current.split()[:4] == ["▶", "19", "1", "3"], "once by this packet, and by each of three"
         assert "ip_demo_rcv+0" in driver.text("#trace")
 
 

@@ -15,13 +15,13 @@ from ktcpdump_tui.tui.commands import COMMANDS
 from ktcpdump_tui.tui.coverage import GLYPHS, short_count
 from ktcpdump_tui.tui.inspector import NAMES
 from ktcpdump_tui.tui.palette import ANSI, DARK, LIGHT, PALETTES, THEMES
-from ktcpdump_tui.tui.trace_list import duration
+from ktcpdump_tui.tui.rows import duration
 
 
 def gutter(driver, line):
     """Return hits and state glyph of a line of the source pane."""
     for text in driver.text("#source").splitlines():
-        found = re.match(r"[● ][▶▷ ] *(\d+) (....) (.) ", text)
+        found = re.match(r"[● ][▶▷ ] *(\d+) .... (....) (.) ", text)
         if found and int(found[1]) == line:
             return found[2].strip(), found[3]
     raise AssertionError(f"line {line} is not on the screen:\n" + driver.text("#source"))
@@ -43,7 +43,7 @@ async def test_the_four_states_of_a_line_have_glyphs_of_their_own(debugger, reco
 async def test_lost_events_have_a_row_and_a_place_in_the_status_bar(debugger, lossy):
     async with debugger(lossy) as driver:
         rows = driver.app.navigator.rows
-        assert len(rows) == 4 * PER_PACKET + 1
+        assert len(rows) == 4 * PER_PACKET + 1 + 2, "a row for the gap, one for each of two drops"
         await driver.enter(f":{2 * PER_PACKET + 1}")
         table = driver.text("#trace")
         assert "— 12 events lost on CPU 1 —" in table

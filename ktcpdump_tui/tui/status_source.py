@@ -1,0 +1,85 @@
+"""What the status bar says of a trace and of the capture that fills it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ktcpdump_tui.model import ProbeState
+from ktcpdump_tui.tui.ports import CaptureState
+from ktcpdump_tui.tui.status_bar import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ktcpdump_tui.model import Instruction
+    from ktcpdump_tui.trace.trace import Trace
+    from ktcpdump_tui.tui.navigator import Navigator
+    from ktcpdump_tui.tui.ports import CaptureControl, Log
+
+
+class StatusSource:
+    """Collects a ``Status``; keeps what is needed for the rate of events."""
+
+    def __init__(self, trace: Trace, navigator: Navigator, control: CaptureControl | None) -> None:
+        self._trace, self._navigator, self._control = trace, navigator, control
+        self._since = (time.monotonic(), len(trace))
+        self._rate: float | None = None
+        self._plan: Sequence[Instruction] = ()
+        self._probes = (0, 0)
+
+    def status(self, log: Log | None) -> Status:
+        """Return how far everything is."""
+        navigator, trace, now = self._navigator, self._trace, time.monotonic()
+        since, events = self._since
+        if now - since >= 1:
+            self._rate = (len(trace) - events) / (now - since)
+            self._since = (now, len(trace))
+        live = self._control is not None and self._control.state is not CaptureState.ENDED
+        attached, refused = self._count_probes()
+        return Status(
+            mode=self._mode(),
+            position=navigator.current,
+            events=len(trace),
+            packets=len(trace.packets()),
+            rate=self._rate if live else None,
+            lost=self._lost(),
+            new=navigator.unseen if self._control is not None else 0,
+            only_packet=navigator.rows.only_packet,
+            log_lines=log.count if log else 0,
+            release=trace.header.release,
+            expression=trace.header.expression,
+            attached=attached,
+            refused=refused,
+        )
+
+    def _count_probes(self) -> tuple[int, int]:
+        """Return how many instructions have a probe, and how many the kernel refused."""
+        plan = self._trace.plan
+        if plan is not self._plan:
+            self._plan = plan
+            states = [instruction.probe for instruction in plan]
+            self._probes = (states.count(ProbeState.ATTACHED), states.count(ProbeState.REFUSED))
+        return self._probes
+
+    def _mode(self) -> str:
+        if self._control is None:
+            return "replay"
+        state = self._control.state
+        if state is CaptureState.RUNNING and not self._navigator.follow:
+            return "paused"
+        return str(state)
+
+    def _lost(self) -> dict[str, int]:
+        """Return the losses by cause: from the summary, else what is known so far."""
+        if self._trace.summary is not None:
+            return {cause: number for cause, number in self._trace.summary.lost.items() if number}
+        counted = {
+            name.removeprefix("lost").lstrip(": "): number
+            for name, number in self._trace.counts().items()
+            if name.startswith("lost") and number
+        }
+        if counted:
+            return counted
+        gaps = int(self._trace.losses()["lost"].sum())
+        return {"gaps": gaps} if gaps else {}
