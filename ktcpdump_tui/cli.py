@@ -94,6 +94,10 @@ def _session(options: Options) -> Session:
         from ktcpdump_tui.commands.lab_session import LabSession
 
         return LabSession(options, Console(verbose=options.verbose))
+    if options.ssh:
+        from ktcpdump_tui.commands.ssh_session import SshSession
+
+        return SshSession(options, Console(verbose=options.verbose))
     from ktcpdump_tui.commands.session import LiveSession, StreamSession
 
     if options.record == "-":

@@ -55,6 +55,8 @@ class Options:
     compare: tuple[int, int] | None = None
     list: str | None = None
     lab: str | None = None
+    ssh: tuple[str, ...] = ()
+    control: bool = False
     check: bool = False
     verbose: bool = False
     command_line: tuple[str, ...] = ()
@@ -76,7 +78,7 @@ def parse(arguments: Sequence[str]) -> Options:
     before = [_LAB_DEFAULT if word == "--lab" else word for word in words[:end]]
     values = vars(parser.parse_intermixed_args(before))
     values["expression"] = " ".join([*values["expression"], *words[end + 1 :]]).strip()
-    for name in ("specs", "sources", "watches", "captures"):
+    for name in ("specs", "sources", "watches", "captures", "ssh"):
         values[name] = tuple(values[name] or ())
     if values["compare"] is not None:
         values["compare"] = tuple(values["compare"])
@@ -85,10 +87,14 @@ def parse(arguments: Sequence[str]) -> Options:
     return options
 
 
-def guest_arguments(options: Options, debug_image: Path) -> list[str]:
-    """Return the arguments with which the same capture runs elsewhere and streams its trace to stdout."""
-    words: list[str] = ["--no-tui", "--record", "-", "--debug-image", str(debug_image)]
+def guest_arguments(options: Options, debug_image: Path | None) -> list[str]:
+    """Return the arguments with which the same capture runs elsewhere and streams its trace to stdout.
+
+    ``debug_image`` is a path there; None has it found there.
+    """
+    words: list[str] = ["--no-tui", "--record", "-", "--control"]
     for flag, value in (
+        ("--debug-image", debug_image),
         ("--snaplen", options.snaplen),
         ("-c", options.events),
         ("--packets", options.packets),
@@ -298,7 +304,7 @@ def _check(options: Options) -> None:
                     f"{flag} captures nothing, so {other} has no meaning with it", f"leave out {other}"
                 )
     if options.replay is not None:
-        if other := given(*_CAPTURE_ONLY, ("lab", "--lab"), ("debug_image", "-d")):
+        if other := given(*_CAPTURE_ONLY, ("lab", "--lab"), ("ssh", "--ssh"), ("debug_image", "-d")):
             raise UsageError(f"-r shows what was recorded, so {other} comes too late", f"leave out {other}")
     elif options.compare:
         raise UsageError("--compare needs a recorded trace", "add -r FILE.ktrace")
@@ -321,9 +327,23 @@ def _check(options: Options) -> None:
         raise UsageError("--locals needs --json", "add --json, or -w FILE.jsonl or FILE.parquet")
     if options.write and options.write == options.record:
         raise UsageError(f"-w and -o both name {options.write}", "name two files")
-    if options.lab is not None and options.record == "-":
+    if options.control and options.record != "-":
+        raise UsageError("--control is for a capture whose trace goes to stdout", "add -o -")
+    if len(options.ssh) > 1:
         raise UsageError(
-            "-o - is what a lab's inside writes; --lab has no use for it", "leave out one of them"
+            "--ssh names two hosts, and a trace is of one kernel",
+            "capture on each with -o FILE.ktrace, one screen per host",
         )
+    if options.ssh:
+        if options.lab is not None:
+            raise UsageError("--ssh and --lab both say where to capture", "leave out one of them")
+        if options.ssh[0].startswith("-"):
+            raise UsageError(f"--ssh {options.ssh[0]} is no host", "write --ssh HOST or --ssh USER@HOST")
+    for flag, elsewhere in (("--lab", options.lab is not None), ("--ssh", bool(options.ssh))):
+        if elsewhere and options.record == "-":
+            raise UsageError(
+                f"-o - is what the program elsewhere writes; {flag} has no use for it",
+                "leave out one of them",
+            )
     if options.lab not in (None, "default") and not re.fullmatch(r"\d+\.\d+", options.lab or ""):
         raise UsageError(f"--lab={options.lab} is no kernel version", "write --lab, --lab=6.1 or --lab=6.12")

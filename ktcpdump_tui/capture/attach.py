@@ -66,14 +66,17 @@ REFUSALS: Final = {
 class ProbeEvent:
     """One purpose's addresses: any number of tracefs events of at most EVENT_ADDRESSES each.
 
-    ``attached`` are the addresses the kernel took, in order; ``refused`` maps the others to the reason.
+    ``attached`` are the addresses the kernel took, in order; ``refused`` maps the others to the reason;
+    ``descriptors`` are the perf events by tracefs event.
     """
 
     name: str
     attached: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
-    descriptors: list[int] = field(default_factory=list)
+    descriptors: dict[str, int] = field(default_factory=dict)
+    #: The tracefs event of each attached address.
+    places: dict[int, str] = field(default_factory=dict)
 
 
 class KprobeEvents:
@@ -88,6 +91,7 @@ class KprobeEvents:
         self.text_base = text_base
         self.group = owners.group_name()
         self._events: list[ProbeEvent] = []
+        self._missed_by_removed: dict[str, int] = {}
         path = self.tracefs / "kprobe_events"
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -133,12 +137,14 @@ class KprobeEvents:
         lines = [f"p:{self.group}/{event} {self._place(one)}\n" for one in addresses]
         if self._write("".join(lines)) == 0:
             probes.attached.extend(addresses)
+            probes.places |= dict.fromkeys(addresses, event)
             return
         # The kernel stopped at a line it does not say; those before it are defined and now exist already.
         for address, line in zip(addresses, lines, strict=True):
             code = self._write(line)
             if code in (0, errno.EEXIST):
                 probes.attached.append(address)
+                probes.places[address] = event
             else:
                 probes.refused[address] = REFUSALS.get(code, os.strerror(code))
 
@@ -169,7 +175,7 @@ class KprobeEvents:
         for probes, _ in chosen:
             self._arm(probes)
         for probes, program in chosen:
-            for descriptor in probes.descriptors:
+            for descriptor in probes.descriptors.values():
                 try:
                     fcntl.ioctl(descriptor, _PERF_EVENT_IOC_SET_BPF, program)
                 except OSError as error:
@@ -185,7 +191,11 @@ class KprobeEvents:
                 number = int(identity.read_text())
             except FileNotFoundError:
                 continue  # every address of it was refused
-            probes.descriptors.append(open_event(number))
+            probes.descriptors[event] = open_event(number)
+
+    def attached(self, name: str) -> list[int]:
+        """Return the addresses that the kernel took of those defined as ``name``."""
+        return [address for one in self._events if one.name == name for address in one.attached]
 
     # ---- counting
 
@@ -194,7 +204,7 @@ class KprobeEvents:
 
         From kprobe_profile: a probe is missed when it is hit while another probe's handler runs on that CPU.
         """
-        counts = dict.fromkeys((one.name for one in self._events), 0)
+        counts = dict.fromkeys((one.name for one in self._events), 0) | self._missed_by_removed
         names = {event: one.name for one in self._events for event in one.events}
         try:
             text = (self.tracefs / "kprobe_profile").read_text()
@@ -208,11 +218,38 @@ class KprobeEvents:
 
     # ---- detaching
 
+    def withdraw(self, addresses: Sequence[int]) -> None:
+        """Disarm and remove single probes; those beside them in their event go on.
+
+        The kernel takes one address out of an armed event as long as others are left in it
+        (kernel/trace/trace_kprobe.c: unregister_trace_kprobe).
+        """
+        before = self.missed()
+        wanted = set(addresses)
+        with expedited():
+            for probes in self._events:
+                here = [one for one in probes.attached if one in wanted]
+                probes.attached = [one for one in probes.attached if one not in wanted]
+                left = {probes.places[one] for one in probes.attached}
+                for event in {probes.places[one] for one in here} - left:
+                    if event in probes.descriptors:
+                        os.close(probes.descriptors.pop(event))
+                    self._write(f"-:{self.group}/{event}\n")
+                    probes.events.remove(event)
+                for one in here:
+                    event = probes.places.pop(one)
+                    if event in left:
+                        self._write(f"-:{self.group}/{event} {self._place(one)}\n")
+        for name, count in self.missed().items():
+            self._missed_by_removed[name] = self._missed_by_removed.get(name, 0) + max(
+                0, before.get(name, 0) - count
+            )
+
     def detach(self) -> None:
         """Disarm all probes; they stay defined and cost nothing."""
         for probes in self._events:
             while probes.descriptors:
-                os.close(probes.descriptors.pop())
+                os.close(probes.descriptors.popitem()[1])
 
     def close(self) -> None:
         """Disarm and remove all probes of this process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui import arch
@@ -11,7 +12,7 @@ from ktcpdump_tui.kernel.text import NOP5
 from ktcpdump_tui.model import FrameRule, Instruction, ProbeState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ktcpdump_tui.capture.plan import Plan, PlannedFunction
 
@@ -39,22 +40,30 @@ def probe_set(
     plan: Plan,
     leaves_of: Callable[[PlannedFunction], Sequence[Instruction]] = lambda _: (),
     multi: bool = False,
+    hooked: Mapping[int, int] = MappingProxyType({}),
 ) -> ProbeSet:
     """Return the probes of ``plan``.
 
     A function of which more than the entry is probed needs its entry (to know the packet) and its exits (to
     know that the frame ended), asked for or not. Where functions without an skb are in the plan, that holds
     for every function: their packet is the nearest traced caller's. ``leaves_of`` gives the exits of a
-    function of which only the entry is in the plan.
+    function of which only the entry is in the plan. ``multi`` has the function tracer hook the entries of
+    such functions; ``hooked`` are those it hooks already: {function's address: its entry's}.
     """
     probes = ProbeSet()
-    callers_matter = any(not one.arguments for one in plan.functions)
-    for function in plan.functions:
-        asked = {
+    asked_of = {
+        function.number: {
             one.address: one
             for one in (plan.instructions[index] for index in function.instructions)
             if one.probe is ProbeState.ATTACHED
         }
+        for function in plan.functions
+    }
+    callers_matter = any(not one.arguments and asked_of[one.number] for one in plan.functions)
+    for function in plan.functions:
+        asked = asked_of[function.number]
+        if not asked:
+            continue
         by_address = {
             plan.instructions[index].address: plan.instructions[index] for index in function.instructions
         }
@@ -64,8 +73,10 @@ def probe_set(
             leaves = {one.address: one for one in leaves_of(function)}
         frames = bool(inner) or bool(leaves and callers_matter)
         entry = asked.get(function.entry)
-        if multi and not frames and entry is not None and entry.code == NOP5:
-            _add_tracer(probes, function, entry)
+        if function.symbol.address in hooked:
+            _add_tracer(probes, function, hooked[function.symbol.address], entry, frames)
+        elif multi and not frames and entry is not None and entry.code == NOP5:
+            _add_tracer(probes, function, entry.address, entry, frames)
         else:
             _add_entry(probes, function, entry, frames, function.entry in leaves)
         if not frames:
@@ -115,20 +126,26 @@ def _add_entry(
     )
 
 
-def _add_tracer(probes: ProbeSet, function: PlannedFunction, entry: Instruction) -> None:
-    """Add an entry that the function tracer hooks.
+def _add_tracer(
+    probes: ProbeSet, function: PlannedFunction, entry: int, asked: Instruction | None, frames: bool
+) -> None:
+    """Add an entry that the function tracer hooks, at address ``entry``.
 
     It tells the function's address: the entry's distance from that takes the place of the CFA offset.
     """
     start = function.symbol.address
     flags = InstructionFlag(0) if function.arguments else InstructionFlag.NO_SKB
+    if asked is None:
+        flags |= InstructionFlag.HIDDEN
+    if frames:
+        flags |= InstructionFlag.PUSH
     probes.tracer.append(start)
     probes.table[start] = InstructionEntry(
         start,
-        entry.index,
+        asked.index if asked else 0,
         function.number,
         ENTRY_RULE.register,
-        entry.address - start,
+        entry - start,
         flags,
         _arguments(function),
     )

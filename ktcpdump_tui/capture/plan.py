@@ -136,6 +136,8 @@ class Planner:
         self._frames = frames
         self._arguments = arguments
         self._behind_tracer = False
+        #: What was decoded already, by address: probes of our own change the code afterwards.
+        self._decoded: dict[int, list[Instruction]] = {}
 
     def plan(
         self, targets: Iterable[Target], max_probes: int | None = None, behind_tracer: bool = False
@@ -219,6 +221,8 @@ class Planner:
     # ---- decoding
 
     def _disassemble(self, symbol: Symbol) -> list[Instruction]:
+        if symbol.address in self._decoded:
+            return self._decoded[symbol.address]
         try:
             code = self._text.function(symbol.address, symbol.size)
         except LookupError as error:
@@ -227,10 +231,11 @@ class Planner:
                 "it may have been freed after the boot (__init), or its module unloaded",
             ) from error
         found = disassemble(code, symbol.address, self._kallsyms.symbolise)
-        return [
+        decoded = self._decoded[symbol.address] = [
             replace(one, symbol=symbol.name, offset=one.address - symbol.address, module=symbol.module)
             for one in found
         ]
+        return decoded
 
     def _entry_only(self, piece: _Piece) -> list[Instruction]:
         """Decode only the instruction that the entry's probe is put on."""

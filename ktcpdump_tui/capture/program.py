@@ -221,6 +221,19 @@ class Program:
             if self._bcc.lib.bpf_update_elem(table.map_fd, ctypes.byref(key), value, 0) < 0:
                 raise UserError(f"The kernel has no room for the {table.max_entries} probed addresses.", None)
 
+    def forget_instructions(self, addresses: Iterable[int]) -> None:
+        """Let no more events come from these addresses, at once."""
+        table = self._bpf["insns"]
+        for address in addresses:
+            key = ctypes.c_uint64(address)
+            self._bcc.lib.bpf_delete_elem(table.map_fd, ctypes.byref(key))
+
+    def retire(self, function: int) -> None:
+        """Have frames of a function nobody tells the end of any more lend their packet to nothing."""
+        word = ctypes.c_int(function // 64)
+        table = self._bpf["retired"]
+        table[word] = ctypes.c_uint64(table[word].value | 1 << function % 64)
+
     def set_packet_limit(self, packets: int) -> None:
         """Select no more than this many packets; 0 is no limit."""
         self._bpf["packet_limit"][ctypes.c_int(0)] = ctypes.c_uint64(packets)

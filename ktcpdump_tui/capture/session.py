@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -14,19 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ktcpdump_tui import __version__, arch
+from ktcpdump_tui.capture import account
 from ktcpdump_tui.capture.attach import KprobeEvents
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
 from ktcpdump_tui.capture.guard import RateGuard
 from ktcpdump_tui.capture.hooks import copy_origins, hook_addresses, morph_range
 from ktcpdump_tui.capture.multi import attach_multi
 from ktcpdump_tui.capture.notetap import FreeTap
+from ktcpdump_tui.capture.prober import Prober
 from ktcpdump_tui.capture.program import Program, ProgramText, Selection, drop_reasons
 from ktcpdump_tui.capture.ring import RecordRing, RowRing
 from ktcpdump_tui.capture.target import MANY_ENTRIES, TargetKernel
 from ktcpdump_tui.capture.worker import Worker
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.model import ProbeState, Summary, TraceHeader
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.layout import event_dtype
 
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from ktcpdump_tui.capture.options import CaptureOptions
     from ktcpdump_tui.capture.plan import Plan
     from ktcpdump_tui.debuginfo.debuginfod import Debuginfod
+    from ktcpdump_tui.model import Summary
     from ktcpdump_tui.trace.sink import TraceSink
 
     #: What is being done, how much of it is done, of how much (0: unknown).
@@ -44,6 +43,10 @@ if TYPE_CHECKING:
 #: Bytes of the two ring buffers: at 480 bytes an event, 16 MiB is 35,000 events the worker may be behind.
 EVENT_RING: Final = 16 << 20
 NOTE_RING: Final = 8 << 20
+
+#: Probes that may be added while the capture runs, as a multiple of --max-probes: entries and exits that
+#: only keep track of frames come on top.
+ROOM: Final = 2
 
 #: Seconds that events already on their way get when the traffic has ended.
 _LINGER: Final = 0.3
@@ -81,6 +84,11 @@ class CaptureSession:
         self._tap: FreeTap | None = None
         self._counts: dict[str, int] = {}
         self._tracer: list[int] = []
+        self._prober: Prober | None = None
+        #: Held while probes are added or removed.
+        self._changing = threading.Lock()
+        #: Held while the debug symbols are read: their files have one position each.
+        self._reading = threading.Lock()
         self._link = -1
         self._lines: threading.Thread | None = None
         self._started = 0.0
@@ -122,6 +130,11 @@ class CaptureSession:
         self._write_beginning(kernel, plan, tables)
         self._open_rings(program)
         self._arm(program)
+        assert self._events is not None
+        self._prober = Prober(
+            kernel, program, self._events, self.sink, plan, probes, options.max_probes, self._progress,
+            self._cancelled.is_set, self.messages,
+        )  # fmt: skip
         if entry_only:
             # The lines of thousands of entries take longer than their probes: they come while it runs.
             self._lines = threading.Thread(
@@ -134,9 +147,12 @@ class CaptureSession:
 
     def _annotate_later(self, kernel: TargetKernel, plan: Plan, entry_only: frozenset[int]) -> None:
         try:
-            annotated = kernel.symbols.annotate(plan.instructions, entry_only)
-            self.plan = replace(plan, instructions=tuple(annotated))
-            self.sink.write_plan(annotated)
+            with self._changing, self._reading:
+                annotated = kernel.symbols.annotate(plan.instructions, entry_only)
+                self.plan = replace(plan, instructions=tuple(annotated))
+                if self._prober is not None:
+                    self._prober.plan = self.plan
+                self.sink.write_plan(annotated)
         except UserError as error:
             self.messages.append(f"no source lines: {error.message}")
 
@@ -149,7 +165,7 @@ class CaptureSession:
             selection=Selection(options.netns, options.ifname, options.mark),
             snaplen=options.snaplen,
             stack_bytes=options.stack_bytes,
-            instructions=len(probes.table),
+            instructions=len(probes.table) + ROOM * options.max_probes,
             event_bytes=options.ring_bytes or EVENT_RING,
             note_bytes=NOTE_RING,
             origins=copy_origins(kernel.kallsyms),
@@ -226,7 +242,7 @@ class CaptureSession:
 
     def _write_beginning(self, kernel: TargetKernel, plan: Plan, tables: dict[str, bytes]) -> None:
         self._tap = FreeTap(self.sink)
-        self.sink.write_header(self._header(kernel, plan))
+        self.sink.write_header(account.header(self.options, kernel, plan))
         self.sink.write_plan(plan.instructions)
         reasons = drop_reasons(kernel.btf.enum("skb_drop_reason"))
         self.sink.put_blob(blobs.DROP_REASONS, json.dumps(reasons).encode())
@@ -234,28 +250,30 @@ class CaptureSession:
             self.sink.put_blob(name, data)
         self.sink.flush()
 
-    def _header(self, kernel: TargetKernel, plan: Plan) -> TraceHeader:
-        boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        modules = {one.module for one in plan.instructions if one.module}
-        return TraceHeader(
-            version=__version__,
-            release=platform.release(),
-            machine=arch.MACHINE,
-            build_id=kernel.build_id,
-            command_line=self.options.command_line,
-            clock_offset=time.clock_gettime_ns(time.CLOCK_REALTIME) - boottime,
-            started=boottime,
-            slide=kernel.slide,
-            expression=self.options.expression,
-            specs=self.options.specs,
-            snaplen=self.options.snaplen,
-            stack_bytes=self.options.stack_bytes,
-            debug_image=str(kernel.debug_image) if kernel.debug_image else None,
-            hostname=socket.gethostname(),
-            modules=kernel.section_addresses(modules),
-        )
-
     # ---- running
+
+    def probe(self, spec: str) -> str:
+        """Add the probes of a SPEC while the capture runs; return what was done. From any thread.
+
+        Raises UsageError and UserError; the capture is then as it was.
+        """
+        return self._change(lambda prober: prober.probe(spec))
+
+    def unprobe(self, spec: str) -> str:
+        """Remove the probes that a SPEC asks for; their events stay."""
+        return self._change(lambda prober: prober.unprobe(spec))
+
+    def _change(self, change: Callable[[Prober], str]) -> str:
+        with self._changing, self._reading:
+            prober = self._prober
+            if prober is None or self._cancelled.is_set() or self.ended:
+                raise UserError("the capture has ended, or is not running yet", "wait for the first packet")
+            try:
+                return change(prober)
+            except KeyboardInterrupt:
+                raise UserError("the capture ended meanwhile") from None
+            finally:
+                self.plan = prober.plan
 
     def _watch(self, stored: int) -> dict[str, int]:
         """Look at limits, losses and the guard: the worker calls this a few times a second."""
@@ -292,11 +310,17 @@ class CaptureSession:
         assert self._kernel is not None
         if self._tap is None or not self._tap.new:
             return
-        self._tap.new = False
-        known: dict[str, Any] = {}
-        for location in sorted(self._tap.locations):
-            name = self._kernel.kallsyms.symbolise(location)
-            known[f"{location:#x}"] = [name, self._kernel.symbols.drop_line(location)]
+        # The worker does not wait for whoever reads the symbols: its rings would run over.
+        if not self._reading.acquire(blocking=self.ended):
+            return
+        try:
+            self._tap.new = False
+            known: dict[str, Any] = {}
+            for location in sorted(self._tap.locations):
+                name = self._kernel.kallsyms.symbolise(location)
+                known[f"{location:#x}"] = [name, self._kernel.symbols.drop_line(location)]
+        finally:
+            self._reading.release()
         self.sink.put_blob(blobs.SYMBOLS, json.dumps(known).encode())
 
     @property
@@ -328,14 +352,18 @@ class CaptureSession:
     def join(self) -> Summary:
         """Wait for the end, detach, write the summary and close the sink. Raises what the worker died of."""
         assert self._worker is not None
+        assert self.plan is not None
         try:
             while not self._worker.done.wait(0.2):
                 pass
+            self._cancelled.set()
             self._detach()
+            with self._changing:  # what was being added meanwhile
+                self._detach()
             if self._lines is not None:
                 self._lines.join()
             self._symbolise_frees()
-            summary = self.summary = self._summarise()
+            summary = self.summary = account.summary(self.plan, self._worker, self._counts)
             self.sink.close(summary)
         finally:
             self.close()
@@ -351,23 +379,6 @@ class CaptureSession:
         if self._events is not None:
             self._events.detach()
 
-    def _summarise(self) -> Summary:
-        assert self._worker is not None
-        assert self.plan is not None
-        states = [one.probe for one in self.plan.instructions]
-        attached = states.count(ProbeState.ATTACHED)
-        refused = states.count(ProbeState.REFUSED)
-        counts = self._counts
-        return Summary(
-            events=self._worker.counts.stored,
-            packets=counts.get("packets", 0),
-            probes_asked=attached + refused,
-            probes_attached=attached,
-            probes_refused=refused,
-            lost={name.removeprefix("lost: "): n for name, n in counts.items() if name.startswith("lost: ")},
-            ended_by=self._worker.ended_by,
-        )
-
     def close(self) -> None:
         """Leave the kernel as it was. A second call does nothing."""
         self._cancelled.set()
@@ -381,6 +392,8 @@ class CaptureSession:
         self._detach()
         if self._lines is not None and self._lines is not threading.current_thread():
             self._lines.join()
+        with self._changing:
+            self._prober = None
         for one in (self._guard, self._events, *(self._rings or ()), self._program, self._kernel):
             if one is not None:
                 one.close()

@@ -167,6 +167,11 @@ class TargetKernel:
         self.multi = many and multi_supported(targets[0].symbol.address)
         return self._planner.plan(targets, options.max_probes, behind_tracer=many and not self.multi)
 
+    def plan_of(self, specs: Sequence[str], most: int | None = None) -> Plan:
+        """Return the plan of further SPECs, of at most ``most`` probes. Raises UsageError and UserError."""
+        lines = self.symbols if self.symbols.kernel else None
+        return self._planner.plan(resolve(parse_specs(specs), self.kallsyms, lines), most)
+
     def leaves_of(self, function: PlannedFunction) -> Sequence[Instruction]:
         """Return the instructions at which a function ends of which only the entry is in the plan."""
         spec = Spec(function.symbol.name, Want.INSTRUCTIONS, name=function.symbol.name)
@@ -199,7 +204,18 @@ class TargetKernel:
 
     def variable_tables(self, instructions: Sequence[Instruction]) -> dict[str, bytes]:
         """Return what showing variables needs: {blob name: data}, one for each debug image."""
-        tables: dict[str, bytes] = {}
+        tables = {blobs.variables_of(name): data for name, data in self.tables_of(instructions).items()}
+        # the structures people ask for by name, also where no debug symbols are
+        tables[blobs.variables_of("(types)")] = known_types(self.btf).to_bytes()
+        images = {"": self.symbols.kernel, **self.symbols.modules}
+        builds = {name: (one.build_id, one.compilation_directory) for name, one in images.items() if one}
+        tables[blobs.BUILDS] = json.dumps(builds).encode()
+        tables[blobs.KALLSYMS] = pack_names(self.kallsyms)
+        return tables
+
+    def tables_of(self, instructions: Sequence[Instruction]) -> dict[str | None, bytes]:
+        """Return the variables at ``instructions`` by module (None: the kernel), where symbols are known."""
+        tables: dict[str | None, bytes] = {}
         by_module: dict[str | None, list[int]] = {}
         for one in instructions:
             by_module.setdefault(one.module, []).append(one.address)
@@ -209,13 +225,7 @@ class TargetKernel:
                 continue
             slide = 0 if module else self.slide
             asked = [address - slide for address in addresses]
-            tables[blobs.variables_of(module)] = table_bytes(image, asked, slide, self.symbols.cache)
-        # the structures people ask for by name, also where no debug symbols are
-        tables[blobs.variables_of("(types)")] = known_types(self.btf).to_bytes()
-        images = {"": self.symbols.kernel, **self.symbols.modules}
-        builds = {name: (one.build_id, one.compilation_directory) for name, one in images.items() if one}
-        tables[blobs.BUILDS] = json.dumps(builds).encode()
-        tables[blobs.KALLSYMS] = pack_names(self.kallsyms)
+            tables[module] = table_bytes(image, asked, slide, self.symbols.cache)
         return tables
 
     def capture_code(self, paths: Sequence[str]) -> tuple[str, int]:

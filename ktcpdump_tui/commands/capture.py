@@ -36,6 +36,10 @@ def capture(session: Session) -> int:
 
 def stream(session: Session) -> int:
     """Let ``session`` write to stdout; the other side shows the counts."""
+    if session.options.control:
+        from ktcpdump_tui.commands.control import Listener
+
+        Listener(session).start()
     with signals_stop(session):
         session.start()
         session.join()

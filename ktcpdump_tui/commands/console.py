@@ -48,6 +48,7 @@ class Console:
         self._started = time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._line = ""
+        self.doing = ""
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
@@ -62,6 +63,7 @@ class Console:
     def progress(self, what: str, done: int, of: int) -> None:
         """Show what is being done, and how much of it (``of`` 0: unknown). From any thread."""
         with self._lock:
+            self.doing = f"{what} {done}/{of}" if of else what
             if self._piped or self._verbose:
                 if what != self._line:
                     self._line = what
@@ -91,6 +93,7 @@ class Console:
     def progress_done(self) -> None:
         """Take the line of progress away."""
         with self._lock:
+            self.doing = ""
             self._erase()
 
     def _erase(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -154,6 +154,11 @@ class Session:
         """Whether probes can be added and removed now."""
         return False
 
+    @property
+    def doing(self) -> str:
+        """What is being done, for the screen."""
+        return self.console.doing
+
     def probe(self, spec: str) -> Future[str]:
         """Ask for the probes of ``spec`` while the capture goes on (tui/ports.py: CaptureControl)."""
         return self._change("probe", spec)
@@ -266,6 +271,28 @@ class LiveSession(Session):
     def __init__(self, options: Options, console: Console) -> None:
         super().__init__(options, console)
         self._session: CaptureSession | None = None
+        self._changes = ThreadPoolExecutor(1, "probes")
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether the capture runs."""
+        return self.ready and not self._stopping and not self._ended
+
+    def _change(self, verb: str, spec: str) -> Future[str]:
+        return self._changes.submit(self._change_now, verb, spec)
+
+    def _change_now(self, verb: str, spec: str) -> str:
+        if self._session is None or not self.can_probe:
+            raise UserError(f"{verb} {spec}: nothing is being captured now")
+        try:
+            return self._session.probe(spec) if verb == "probe" else self._session.unprobe(spec)
+        finally:
+            self.console.progress_done()
+
+    def close(self) -> None:
+        """Stop, wait, and delete a temporary trace."""
+        super().close()
+        self._changes.shutdown()
 
     def stop(self) -> None:
         """Ask for the end."""

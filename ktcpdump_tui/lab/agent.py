@@ -7,7 +7,10 @@ Wire format, both directions of the control port: a message is a ``u32`` (little
 and a list of fields, each a ``u32`` length and its bytes. Field 0 is the verb:
 
     to the guest     run ID PORT CWD STDIN ARGC ARGV... ENV("K=V")...      signal ID NUMBER
+                     talk ID PORT CWD "" ARGC ARGV... ENV("K=V")...        tell ID BYTES
     from the guest   ready      exit ID STATUS (-N: killed by signal N)
+
+A command started with ``talk`` reads a pipe, into which ``tell`` writes.
 
 Output ports carry frames, a ``u32`` length and that many bytes; length 0 ends the stream of one command,
 after which the port serves the next one.
@@ -99,6 +102,7 @@ class Agent:
         self.outgoing = b""
         self.pumps: list[Pump] = []
         self.children: dict[int, tuple[bytes, int]] = {}  # pid: (ID, pidfd)
+        self.inputs: dict[bytes, int] = {}  # ID: the end of a child's stdin that is written to
 
     def send(self, *fields: str | bytes | int) -> None:
         """Queue a control message."""
@@ -149,21 +153,28 @@ class Agent:
         """Do what one message asks for."""
         verb, ident = message[0], message[1]
         if verb == b"run":
-            self.run(ident, message[2:])
+            self.run(ident, message[2:], input_file(message[4]))
+        elif verb == b"talk":
+            source, self.inputs[ident] = os.pipe()
+            self.run(ident, message[2:], source)
+        elif verb == b"tell":
+            try:
+                os.write(self.inputs[ident], message[2])
+            except (KeyError, BrokenPipeError):  # it has ended, or reads no more
+                return
         elif verb == b"signal":
             for pid, (running, _) in self.children.items():
                 if running == ident:
                     os.killpg(pid, int(message[2]))
 
-    def run(self, ident: bytes, fields: list[bytes]) -> None:
-        """Start a command in a process group of its own, its output on the ports of its slot.
+    def run(self, ident: bytes, fields: list[bytes], source: int) -> None:
+        """Start a command in a process group of its own that reads ``source``; output on its slot's ports.
 
         One that cannot be started says so on its stderr and exits with 127, as in a shell.
         """
-        pair, cwd, stdin, argc = int(fields[0]), fields[1], fields[2], int(fields[3])
+        pair, cwd, argc = int(fields[0]), fields[1], int(fields[3])
         argv = fields[4 : 4 + argc]
         environment = dict(item.split(b"=", 1) for item in fields[4 + argc :])
-        source = input_file(stdin)
         pipes = [os.pipe(), os.pipe()]
         try:
             os.chdir(cwd)
@@ -184,12 +195,18 @@ class Agent:
             name = os.fsdecode(error.filename or argv[0])
             os.write(pipes[1][1], os.fsencode(f"lab: cannot run {name}: {error.strerror}\n"))
             self.send("exit", ident, 127)
+            self.close_input(ident)
         else:
             self.children[pid] = (ident, os.pidfd_open(pid))
         os.close(source)
         for stream, (read_end, write_end) in enumerate(pipes):
             os.close(write_end)
             self.pumps.append(Pump(read_end, self.ports[port_name(pair, stream)]))
+
+    def close_input(self, ident: bytes) -> None:
+        """Let go of the stdin of a command that has ended."""
+        if ident in self.inputs:
+            os.close(self.inputs.pop(ident))
 
     def reap(self) -> None:
         """Collect every child that has ended, orphans of others too: this is process 1."""
@@ -203,6 +220,7 @@ class Agent:
             if pid in self.children:
                 ident, pidfd = self.children.pop(pid)
                 os.close(pidfd)
+                self.close_input(ident)
                 self.send("exit", ident, os.waitstatus_to_exitcode(status))
 
 

@@ -62,7 +62,7 @@ class LabCapture:
         options = ["--ready-file", READY_FILE] if traffic else []
         if traffic:
             self._traffic = lab.run(traffic_command())
-        self._process = lab.run(program(*options, *arguments), env=program_environment())
+        self._process = lab.run(program(*options, *arguments), env=program_environment(), talk=True)
         self.stdout: BinaryIO = self._process.stdout
         self._messages = threading.Thread(
             target=self._forward, args=(on_message,), name="lab-messages", daemon=True
@@ -80,6 +80,10 @@ class LabCapture:
     def _forward(self, on_message: Callable[[str], None]) -> None:
         for line in self._process.stderr:
             on_message(line.decode(errors="replace").rstrip("\n"))
+
+    def tell(self, data: bytes) -> None:
+        """Write to the program's stdin."""
+        self._process.tell(data)
 
     def interrupt(self) -> None:
         """End the capture as Ctrl-C does: it detaches, writes its counts, and its stdout ends."""

@@ -243,11 +243,13 @@ class Lab:
         cwd: str | Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
+        talk: bool = False,
     ) -> GuestProcess:
         """Start ``command`` in the guest as root: an argv, or a string for ``bash -c``.
 
         ``cwd`` is this process' own unless given; ``env`` is added to what is passed on. Its output
-        must be read (see GuestProcess). A command that does not exist exits with 127. LabError: the
+        must be read (see GuestProcess). With ``talk`` it reads what ``GuestProcess.tell`` writes, instead of
+        ``stdin``. A command that does not exist exits with 127. LabError: the
         machine has ended.
         """
         argv = ["bash", "-c", command] if isinstance(command, str) else [str(word) for word in command]
@@ -263,11 +265,15 @@ class Lab:
                 PortStream(self._machine.outputs[pair][1], self._gone),
             )
             ident = next(self._numbers)
-            process = GuestProcess(ident, streams, self._changed, self._check_alive, self._signal)
+            process = GuestProcess(
+                ident, streams, self._changed, self._check_alive, self._signal, self._write_input
+            )
             self._slots[pair] = process
             self._running[ident] = process
         settings = [f"{name}={value}" for name, value in environment.items()]
-        self._tell("run", ident, pair, str(cwd or Path.cwd()), stdin, len(argv), *argv, *settings)
+        self._tell(
+            "talk" if talk else "run", ident, pair, str(cwd or Path.cwd()), stdin, len(argv), *argv, *settings
+        )
         return process
 
     def check_output(
@@ -308,6 +314,9 @@ class Lab:
 
     def _signal(self, ident: int, number: int) -> None:
         self._tell("signal", ident, number)
+
+    def _write_input(self, ident: int, data: bytes) -> None:
+        self._tell("tell", ident, data)
 
     def _tell(self, *fields: str | bytes | int) -> None:
         assert self._machine is not None

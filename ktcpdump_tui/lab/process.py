@@ -85,6 +85,7 @@ class GuestProcess:
         changed: threading.Condition,
         check_alive: Callable[[], None],
         send_signal: Callable[[int, int], None],
+        send_input: Callable[[int, bytes], None],
     ) -> None:
         self.ident = ident
         self.streams = streams
@@ -94,6 +95,7 @@ class GuestProcess:
         self._changed = changed
         self._check_alive = check_alive
         self._send_signal = send_signal
+        self._send_input = send_input
 
     @property
     def closed(self) -> bool:
@@ -147,6 +149,11 @@ class GuestProcess:
                 f"the command in the guest was killed after {timeout} s; its last output:\n{last}"
             )
         return result
+
+    def tell(self, data: bytes) -> None:
+        """Write to the stdin of a command started to be talked to; what it does not read any more is lost."""
+        if self.returncode is None:
+            self._send_input(self.ident, data)
 
     def interrupt(self) -> None:
         """Send SIGINT to the command and what it started, as Ctrl-C does."""

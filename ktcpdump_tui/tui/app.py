@@ -14,12 +14,12 @@ from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.field_tree import FieldTree
 from ktcpdump_tui.tui.help_screen import HelpScreen
 from ktcpdump_tui.tui.inspector import NAMES, Inspector
+from ktcpdump_tui.tui.live_app import LiveApp
 from ktcpdump_tui.tui.log_screen import LogScreen
 from ktcpdump_tui.tui.palette import DARK, LIGHT
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import SourceView
-from ktcpdump_tui.tui.trace_app import TraceApp
 from ktcpdump_tui.tui.trace_list import TraceList
 
 #: What our keys do; of that, what is done whatever is on the screen.
@@ -27,8 +27,8 @@ _ACTIONS = frozenset(binding.action.partition("(")[0] for binding in bindings.BI
 _EVERYWHERE = frozenset(("interrupt", "app.focus_next", "app.focus_previous"))
 
 
-class DebuggerApp(TraceApp):
-    """The application: a TraceApp with its keys and commands."""
+class DebuggerApp(LiveApp):
+    """The application: a LiveApp with its keys and commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(bindings.BINDINGS)
 
@@ -39,10 +39,6 @@ class DebuggerApp(TraceApp):
         if action in _EVERYWHERE or action not in _ACTIONS:
             return super().check_action(action, parameters)
         return len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
-
-    def notice(self, text: str) -> None:
-        """Say something for a few seconds."""
-        self.main.query_one(Banner).show_notice(text)
 
     # Moving
 
@@ -260,7 +256,9 @@ class DebuggerApp(TraceApp):
         self.show_status()
 
     def on_source_view_run_to(self, message: SourceView.RunTo) -> None:
-        """Go to the next event on a line."""
+        """Look into what a line calls, where that can be probed; else go to the next event on the line."""
+        if self.look_into(message.file, message.line):
+            return
         found = self.navigator.at_line(message.file, message.line)
         if not found:
             self.notice(f"no instruction of {message.file}:{message.line} is in the plan")

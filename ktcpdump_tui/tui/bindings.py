@@ -39,6 +39,17 @@ GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
         ),
     ),
     (
+        "Probes, while a capture runs",
+        (
+            Binding(
+                "plus", "probe('probe', 'line')", "Probe the source line, or instruction, under the cursor"
+            ),
+            Binding("minus", "probe('unprobe', 'line')", "Remove its probes"),
+            Binding("asterisk", "probe('probe', 'function')", "Probe every line of the function"),
+            Binding("underscore", "probe('unprobe', 'function')", "Remove all probes of the function"),
+        ),
+    ),
+    (
         "Panes",
         (
             Binding("tab", "app.focus_next", "Next pane"),

@@ -39,6 +39,8 @@ async def run(app: DebuggerApp, command: Command) -> None:
         app.action_step(name)
     elif name in _ACTIONS:
         await app.run_action(f"app.{_ACTIONS[name]}")
+    elif name in ("probe", "unprobe"):
+        app.order_probes(name, argument)
     elif name == "stop":
         _stop(app)
     elif name == "goto":

@@ -31,6 +31,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("", "show the caller of the inlined function"),
     "down": ("", "and the inlined function again"),
     "disassemble": ("", "show or hide the instructions"),
+    "probe": ("SPEC", "probe more while the capture runs: what -i takes, such as tcp_v4_rcv:*"),
+    "unprobe": ("SPEC", "remove these probes; their events stay"),
     "stop": ("", "end the capture, and go on looking at it"),
     "log": ("", "what was written on standard error"),
     "theme": ("dark|light|ansi", "change the colours"),
@@ -89,5 +91,5 @@ def parse(text: str) -> Command | None:
 
 _EXAMPLES: Final = {
     "goto": "1200", "packet": "3", "only": "3", "break": "net/ipv4/ip_input.c:488", "watch": "iph->ttl",
-    "list": "net/ipv4/ip_input.c:488", "theme": "light",
+    "list": "net/ipv4/ip_input.c:488", "probe": "ip_rcv_core:*", "unprobe": "ip_rcv_core+*", "theme": "light",
 }  # fmt: skip

@@ -50,6 +50,11 @@ class CaptureControl(Protocol):
         """Whether probes can be added and removed now."""
         ...
 
+    @property
+    def doing(self) -> str:
+        """What it is at now, such as "defining probes 16/200"; empty where there is nothing to tell."""
+        ...
+
     def probe(self, spec: str) -> Future[str]:
         """Ask for the probes of ``spec`` (as -i takes it) while the capture goes on. Returns at once.
 

@@ -13,9 +13,9 @@ from ktcpdump_tui.tui.packet_fields import packet_fields
 from ktcpdump_tui.tui.value_fields import skb_fields, variable_fields, watch_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ktcpdump_tui.model import Event, Packet
+    from ktcpdump_tui.model import Event, Instruction, Packet
     from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.value_fields import Values
 
@@ -48,6 +48,7 @@ class Presenter:
         self._trace: Trace | None = None
         self._values: Values | None = None
         self._symbols: dict[int, str] = {}
+        self._plan: Sequence[Instruction] | None = None
         self._children: defaultdict[int, list[Packet]] = defaultdict(list)
         self._seen = 0
 
@@ -67,10 +68,12 @@ class Presenter:
     def _ready(self, no: int) -> Trace:
         if self._trace is None:
             self._trace = self._open_trace()
-            self._values = self._make_values(self._trace)
         if no > len(self._trace):
             self._trace.refresh()
-        if not self._symbols:
+        if self._trace.plan is not self._plan:
+            # the first time, and where probes were added: their variables came with them
+            self._plan = self._trace.plan
+            self._values = self._make_values(self._trace)
             self._symbols = {i.address: i.ksym for i in self._trace.plan}
         return self._trace
 

@@ -167,6 +167,8 @@ BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
 BPF_PERCPU_ARRAY(cpus, struct per_cpu, 1);
 BPF_ARRAY(packet_count, u64, 1);
 BPF_ARRAY(packet_limit, u64, 1);
+/* One bit for each function number (u16) whose exits are not probed any more: prober.py. */
+BPF_ARRAY(retired, u64, 1024);
 BPF_PROG_ARRAY(emitter, 1);
 BPF_RINGBUF_OUTPUT(events, EVENT_PAGES);
 BPF_RINGBUF_OUTPUT(notes, NOTE_PAGES);
@@ -640,6 +642,10 @@ static __always_inline int enter(struct pt_regs *ctx, u64 ip, int tracer)
         if (!outside)
             return 0;
         struct frame *caller = &stack->frame[(outside - 1) & (MAX_FRAMES - 1)];
+        int word = caller->function / 64;
+        u64 *gone = retired.lookup(&word);
+        if (gone && *gone >> (caller->function % 64) & 1)
+            return 0;
         skb = caller->skb;
         packet = caller->packet;
         found_by = BY_CALLER;

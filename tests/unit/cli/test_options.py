@@ -104,7 +104,13 @@ def test_values(words: list[str], name: str, value: object) -> None:
         ("--list ip_rcv icmp", "--list captures nothing, so EXPRESSION has no meaning with it"),
         ("--check -c 3", "--check captures nothing, so -c has no meaning with it"),
         ("--check --list x", "--list captures nothing, so --check has no meaning with it"),
-        ("--lab -o -", "-o - is what a lab's inside writes"),
+        ("--lab -o -", "-o - is what the program elsewhere writes"),
+        ("--ssh a -o -", "-o - is what the program elsewhere writes"),
+        ("--ssh a --ssh b", "--ssh names two hosts, and a trace is of one kernel"),
+        ("--ssh a --lab", "--ssh and --lab both say where to capture"),
+        ("--ssh=-oProxyCommand=x", "is no host"),
+        ("--control --no-tui", "--control is for a capture whose trace goes to stdout"),
+        ("-r x --ssh a", "-r shows what was recorded, so --ssh comes too late"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(words: str, message: str) -> None:

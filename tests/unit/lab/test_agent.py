@@ -193,3 +193,19 @@ def test_a_stream_that_breaks_off_is_an_error_not_an_end() -> None:
         assert stream.read(100) == b"only this"
         with pytest.raises(UserError, match="gone"):
             stream.read(100)
+
+
+def test_a_command_that_is_talked_to_answers_while_it_runs(guest: Guest) -> None:
+    argv = ("sh", "-c", "while read line; do echo got $line; [ $line != last ] || break; done")
+    guest.control.sendall(agent.pack("talk", 7, 0, "/", b"", len(argv), *argv, f"PATH={os.environ['PATH']}"))
+    stream = PortStream(guest.out, gone)
+    guest.control.sendall(agent.pack("tell", 7, b"one\n"))
+    assert stream.read(100) == b"got one\n"
+    guest.control.sendall(agent.pack("tell", 7, b"last\n"))
+    assert stream.readall() == b"got last\n"
+    assert guest.hear() == [b"exit", b"7", b"0"]
+    # it has ended: what is said to it is lost, and the next command finds nothing changed
+    guest.control.sendall(agent.pack("tell", 7, b"too late\n"))
+    assert PortStream(guest.err, gone).readall() == b""
+    guest.run("true")
+    assert guest.finish() == (b"", b"", 0)

@@ -1,0 +1,56 @@
+"""What a capture says of itself: its trace's header at the beginning, its counts at the end."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from ktcpdump_tui import __version__, arch
+from ktcpdump_tui.model import ProbeState, Summary, TraceHeader
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.capture.options import CaptureOptions
+    from ktcpdump_tui.capture.plan import Plan
+    from ktcpdump_tui.capture.target import TargetKernel
+    from ktcpdump_tui.capture.worker import Worker
+
+
+def header(options: CaptureOptions, kernel: TargetKernel, plan: Plan) -> TraceHeader:
+    """Return the header of a trace that begins now."""
+    boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    modules = {one.module for one in plan.instructions if one.module}
+    return TraceHeader(
+        version=__version__,
+        release=platform.release(),
+        machine=arch.MACHINE,
+        build_id=kernel.build_id,
+        command_line=options.command_line,
+        clock_offset=time.clock_gettime_ns(time.CLOCK_REALTIME) - boottime,
+        started=boottime,
+        slide=kernel.slide,
+        expression=options.expression,
+        specs=options.specs,
+        snaplen=options.snaplen,
+        stack_bytes=options.stack_bytes,
+        debug_image=str(kernel.debug_image) if kernel.debug_image else None,
+        hostname=socket.gethostname(),
+        modules=kernel.section_addresses(modules),
+    )
+
+
+def summary(plan: Plan, worker: Worker, counts: dict[str, int]) -> Summary:
+    """Return the summary: ``counts`` are the latest ones (packets, and events lost by cause)."""
+    states = [one.probe for one in plan.instructions]
+    attached = states.count(ProbeState.ATTACHED)
+    refused = states.count(ProbeState.REFUSED)
+    return Summary(
+        events=worker.counts.stored,
+        packets=counts.get("packets", 0),
+        probes_asked=attached + refused,
+        probes_attached=attached,
+        probes_refused=refused,
+        lost={name.removeprefix("lost: "): n for name, n in counts.items() if name.startswith("lost: ")},
+        ended_by=worker.ended_by,
+    )

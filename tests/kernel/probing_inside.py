@@ -1,0 +1,174 @@
+"""Runs in the guest: probes that come and go while pings are captured, told as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ktcpdump_tui.capture.options import CaptureOptions
+from ktcpdump_tui.capture.session import CaptureSession
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.trace.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TRACING = Path("/sys/kernel/tracing")
+KPROBES = Path("/sys/kernel/debug/kprobes/list")
+#: Each ping makes two packets on the loopback device: the request and its answer.
+PACKETS_PER_PING = 2
+
+
+class Run:
+    """A capture of pings into a file."""
+
+    def __init__(self, path: Path, vmlinux: Path, **options: Any) -> None:
+        self.session = CaptureSession(
+            CaptureOptions(expression="icmp", debug_image=vmlinux, guard=0, **options), TraceWriter(path)
+        )
+        self.session.start()
+        self.trace = Trace.open(path)
+        self.steps: list[dict[str, Any]] = []
+
+    def counts(self) -> Counter[str]:
+        """Return the events so far by function."""
+        self.trace.refresh()
+        hits = self.trace.hits()
+        found: Counter[str] = Counter()
+        for one in self.trace.plan:
+            if one.index < len(hits):
+                found[one.symbol] += int(hits[one.index])
+        return found
+
+    def until(self, what: Callable[[], bool], seconds: float = 60) -> bool:
+        """Wait until something holds; tell whether it does."""
+        end = time.monotonic() + seconds
+        while not (held := what()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return held
+
+    def more(self, symbol: str, events: int = 8) -> int:
+        """Wait for further events of a function; return how many came."""
+        before = self.counts()[symbol]
+        self.until(lambda: self.counts()[symbol] >= before + events)
+        return self.counts()[symbol] - before
+
+    def change(self, verb: str, spec: str) -> str:
+        """Add or remove probes; return the sentence."""
+        try:
+            said = getattr(self.session, verb)(spec)
+        except UserError as error:
+            said = f"refused: {error}"
+        self.steps.append({"said": said, "events": len(self.trace), "probed": probed()})
+        return str(said)
+
+    def end(self) -> dict[str, Any]:
+        """End; return everything there is to know."""
+        self.session.stop()
+        summary = self.session.join()
+        self.trace.refresh()
+        rows = [
+            [
+                e.instruction.symbol,
+                e.instruction.offset,
+                e.packet_id,
+                str(e.found_by),
+                e.instruction.addr2line,
+            ]
+            for e in self.trace.events(1, len(self.trace))
+        ]
+        blobs = self.trace.blob_names()
+        self.trace.close()
+        return {
+            "steps": self.steps,
+            "rows": rows,
+            "lost": summary.lost,
+            "asked": summary.probes_asked,
+            "blobs": blobs,
+            "messages": self.session.messages,
+            "left": (TRACING / "kprobe_events").read_text(),
+            "left_kprobes": probed(),
+        }
+
+
+def probed() -> dict[str, int]:
+    """Return how many kprobes the kernel has on each function."""
+    names = [line.split()[2].partition("+")[0] for line in KPROBES.read_text().splitlines()]
+    return dict(Counter(names))
+
+
+@contextlib.contextmanager
+def pings(seconds: float = 0.05) -> Iterator[list[str]]:
+    """Ping the loopback device meanwhile; what is yielded is ping's own counts afterwards."""
+    command = shlex.split(f"ping -q -i {seconds} 127.0.0.1")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    said: list[str] = []
+    try:
+        yield said
+    finally:
+        process.send_signal(signal.SIGINT)
+        said.append(process.communicate()[0])
+
+
+def lines(folder: Path, vmlinux: Path) -> dict[str, Any]:
+    """Lines of a function, instructions of it, what it calls; wrong ones; and all of it taken away again."""
+    run = Run(folder / "lines.ktrace", vmlinux, specs=("ip_rcv",), max_probes=1000)
+    told: dict[str, Any] = {}
+    with pings() as said:
+        told["before"] = run.more("ip_rcv")
+        run.change("probe", "ip_local_deliver_finish:*")
+        told["lines"] = run.more("ip_local_deliver_finish", 40)
+        run.change("probe", "ip_local_deliver_finish:*")
+        run.change("probe", "no_such_function:*")
+        run.change("probe", "tcp_*+*")
+        told["after_refusals"] = run.more("ip_local_deliver_finish", 40)
+        run.change("probe", "ip_local_deliver_finish+*")
+        told["instructions"] = run.more("ip_local_deliver_finish", 100)
+        run.change("probe", "icmp_rcv")
+        told["icmp_rcv"] = run.more("icmp_rcv")
+        run.change("probe", "ip_append_data")
+        told["ip_append_data"] = run.more("ip_append_data")
+        run.change("unprobe", "icmp_rcv")
+        run.change("unprobe", "ip_append_data")
+        run.change("unprobe", "ip_local_deliver_finish:*")
+        told["some_left"] = run.more("ip_local_deliver_finish", 40)
+        run.change("unprobe", "ip_local_deliver_finish+*")
+        time.sleep(0.3)
+        gone = run.counts()
+        told["goes_on"] = run.more("ip_rcv", 20)
+        told["after_unprobe"] = run.counts()["ip_local_deliver_finish"] - gone["ip_local_deliver_finish"]
+        run.change("unprobe", "ip_local_deliver_finish+*")
+        run.change("probe", "ip_local_deliver_finish:*")
+        told["again"] = run.more("ip_local_deliver_finish", 40)
+    time.sleep(0.3)
+    told["ping"] = said[0]
+    return told | run.end()
+
+
+def survey(folder: Path, vmlinux: Path) -> dict[str, Any]:
+    """A survey of all functions, of which one is expanded to its lines, and folded again."""
+    run = Run(folder / "survey.ktrace", vmlinux, specs=(), survey=True)
+    told: dict[str, Any] = {}
+    with pings(0.2):
+        told["before"] = run.more("ip_rcv_core")
+        run.change("probe", "ip_rcv_core:*")
+        told["lines"] = run.more("ip_rcv_core", 100)
+        run.change("unprobe", "ip_rcv_core:*")
+        told["still"] = run.more("ip_rcv")
+    return told | run.end()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        scene = {"lines": lines, "survey": survey}[sys.argv[1]]
+        print(json.dumps(scene(Path(name), Path(sys.argv[2]))))
