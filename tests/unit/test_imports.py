@@ -25,6 +25,7 @@ MAY = {
     "export": {"headless", "trace", "debuginfo"},
     "capture": {"trace", "debuginfo", "kernel"},
     "lab": set(),
+    "config": set(),
 }
 #: Package of others -> where alone it is used.
 ALONE = {
