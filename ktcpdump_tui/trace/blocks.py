@@ -263,6 +263,32 @@ class NoteBlocks:
         _keep(self._states, number, state, _STATES_KEPT)
         return state
 
+    def packet(self, number: int) -> tuple[bytes, str, int] | None:
+        """Return what ``notes.packet_at`` says of the state with that id; None as for ``state``."""
+        place = self._index.find(number)
+        data = self._block(*place) if place else None
+        if place is None or data is None:
+            return None
+        try:
+            return notes.packet_at(data, place[1])
+        except ValueError as error:
+            raise self._db.damaged(f"note block {place[0]}: {error}") from error
+
+    def netns(self, numbers: Array) -> Array:
+        """Return the network namespace of each of the given states (u32); 0 where it is not known."""
+        blocks, offsets = self._index.find_all(numbers)
+        found = np.zeros(len(numbers), "<u4")
+        for number in np.unique(blocks[blocks > 0]).tolist():
+            at = np.flatnonzero(blocks == number)
+            data = self._block(number, int(offsets[at].max()))
+            if data is None:
+                continue
+            places = offsets[at].astype("<i8")[:, None] + (notes.NETNS_AT + np.arange(4))
+            if places.max(initial=-1) >= len(data):
+                raise self._db.damaged(f"note block {number}: a state note is cut off")
+            found[at] = np.ascontiguousarray(np.frombuffer(data, "u1")[places]).view("<u4")[:, 0]
+        return found
+
     def _block(self, number: int, offset: int) -> bytes | None:
         kept = self._blocks.get(number)
         if kept and kept[0] > offset:

@@ -94,6 +94,17 @@ class StateIndex:
                 return int(places.blocks[at]), int(places.offsets[at])
         return None
 
+    def find_all(self, numbers: Array) -> tuple[Array, Array]:
+        """Return note block (0: none, they count from 1) and offset of the last note with each id (i8)."""
+        blocks, offsets = np.zeros(len(numbers), "<i8"), np.zeros(len(numbers), "<i8")
+        for places in (self._places, *self._pending):
+            if not len(places.ids):
+                continue
+            at = places.ids.searchsorted(numbers.astype("<u8"), side="right") - 1
+            has = (at >= 0) & (places.ids[at] == numbers)
+            blocks[has], offsets[has] = places.blocks[at[has]], places.offsets[at[has]]
+        return blocks, offsets
+
 
 def _has(ascending: Array, key: int) -> bool:
     at = int(ascending.searchsorted(np.uint32(key)))

@@ -39,7 +39,11 @@ _REGION: Final = _checked("<QIHH", REGION)
 _STATE: Final = _checked("<QQQIIII16sII" + "QIHH" * MAX_REGIONS, STATE_BODY)
 _BIRTH: Final = _checked("<QII", BIRTH_BODY)
 _FREE: Final = _checked("<QQII", FREE_BODY)
+_KIND_AND_SIZE: Final = struct.Struct("<II")
 _ID: Final = struct.Struct("<Q")
+
+#: Where a STATE note has its packet's network namespace (u32), in bytes from the note's start.
+NETNS_AT: Final = NOTE_HEADER.itemsize + int(STATE_BODY.fields["netns"][1])  # type: ignore[index]
 
 #: What a region is called in ``model.Region.label``; an event's stack window is called "stack".
 REGION_NAMES: Final = {
@@ -164,6 +168,29 @@ def pack_state(
     )
     body += tail + bytes(-len(tail) % 8)
     return _HEADER.pack(NoteKind.STATE, _HEADER.size + len(body), ts, packet, 0, 0) + body
+
+
+def packet_at(buffer: bytes, start: int) -> tuple[bytes, str, int]:
+    """Return (bytes from the first header, link, skb->len) of the STATE note at ``start``.
+
+    A third of the time that ``state_at`` takes. ValueError where there is none or it is damaged.
+    """
+    try:
+        kind, size = _KIND_AND_SIZE.unpack_from(buffer, start)
+        fields = _STATE.unpack_from(buffer, start + _HEADER.size)
+    except struct.error as error:
+        raise ValueError("a state note is cut off") from error
+    if kind != NoteKind.STATE or size < _HEADER.size + _STATE.size or start + size > len(buffer):
+        raise ValueError("there is no state note where one should be")
+    data = b""
+    for at in range(10, 10 + 4 * min(fields[9], MAX_REGIONS), 4):
+        if fields[at + 3] == RegionLabel.PACKET:
+            offset, length = fields[at + 1], fields[at + 2]
+            if offset + length > size:
+                raise ValueError("a state note points outside itself")
+            data = buffer[start + offset : start + offset + length]
+            break
+    return data, "ethernet" if fields[8] else "raw", fields[3]
 
 
 def state_at(buffer: bytes, start: int) -> PacketState:

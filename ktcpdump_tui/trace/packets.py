@@ -151,6 +151,14 @@ class PacketTable(Sequence[Packet]):
         )
         return [(row, number, parent, first_no) for row, number, parent, first_no in rows]
 
+    def parents(self, after_row: int) -> list[tuple[int, int, int]]:
+        """Return (row, id, parent) of each packet after that row that has a parent, in order."""
+        rows = self._db.all(
+            "SELECT row, id, parent FROM packet WHERE row > ? AND parent IS NOT NULL ORDER BY row",
+            (after_row,),
+        )
+        return [(row, number, parent) for row, number, parent in rows]
+
     def drops(self, whole: bool) -> Array:
         """Return (last event's number, id) of the dropped packets that have events, by number (i64).
 

@@ -181,6 +181,12 @@ class Trace:
         for position in order:
             heads = self._events.heads(position)
             first_no = blocks[position].first_no
+            edge = min(max(no - first_no, 0), len(heads))
+            if packet is None and cpu is None and insns is None:
+                low, high = (0, edge) if reverse else (edge + (no >= first_no), len(heads))
+                if low < high:
+                    yield np.arange(first_no + low, first_no + high), heads[low:high]
+                continue
             wanted = np.ones(len(heads), "?")
             if packet is not None:
                 wanted &= heads["packet"] == packet
@@ -188,7 +194,6 @@ class Trace:
                 wanted &= heads["cpu"] == cpu
             if insns is not None:
                 wanted &= np.isin(heads["insn"], insns)
-            edge = min(max(no - first_no, 0), len(heads))
             if reverse:
                 wanted[edge:] = False
             elif no >= first_no:
@@ -200,6 +205,14 @@ class Trace:
     def state(self, number: int) -> PacketState | None:
         """Return the packet state a row names in ``state``; None where it was lost."""
         return self._notes.state(number) if number else None
+
+    def packet_bytes(self, number: int) -> tuple[bytes, str, int] | None:
+        """Return a state's packet (from its first header), link and skb->len; None where it was lost."""
+        return self._notes.packet(number) if number else None
+
+    def netns_of(self, numbers: Array) -> Array:
+        """Return the network namespace (inode number, 0: unknown) of each of the given state ids (u32)."""
+        return self._notes.netns(numbers)
 
     def states_at(self, numbers: Array) -> Array:
         """Return the state id of each of the given events, which are all in the trace."""
@@ -228,6 +241,10 @@ class Trace:
     def packet_starts(self, after_row: int) -> list[tuple[int, int, int | None, int | None]]:
         """Return (row, id, parent, first event) of the packets heard of after the one in ``after_row``."""
         return self._packets.starts(after_row)
+
+    def parents(self, after_row: int) -> list[tuple[int, int, int]]:
+        """Return (row, id, parent) of the packets with a parent heard of after the one in ``after_row``."""
+        return self._packets.parents(after_row)
 
     def count_in_blocks(self, packets: Array, no: int) -> list[tuple[int, int]]:
         """Return (first number, events of the ascending ``packets``) of each block from event ``no``'s on."""
