@@ -31,11 +31,6 @@ def replay(options: Options) -> int:
             return _compare(trace, *options.compare)
         if options.write not in (None, "-") and not (options.no_tui or options.json):
             return _convert(options, trace)
-        if options.expression and not options.headless:
-            raise UsageError(
-                "the screen shows a whole recorded trace, so EXPRESSION has no meaning with it",
-                "add --no-tui or --json, or leave out EXPRESSION",
-            )
         selection = Selection(options.expression, trace)
         if options.headless:
             limits = Limits(options.events, options.packets, selection)

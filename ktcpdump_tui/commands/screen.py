@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ktcpdump_tui.commands.session import Session
     from ktcpdump_tui.debuginfo.source import SourceFinder
     from ktcpdump_tui.options import Options
+    from ktcpdump_tui.trace.postfilter import Predicate
 
 
 def show_trace(options: Options, trace: Trace) -> int:
@@ -24,7 +25,14 @@ def show_trace(options: Options, trace: Trace) -> int:
     from ktcpdump_tui.tui.run import run
 
     packets = _packets(options, trace, None)
-    status = run(DebuggerApp(trace, _sources(options.sources, trace), watches=options.watches))
+    app = DebuggerApp(
+        trace,
+        _sources(options.sources, trace),
+        watches=options.watches,
+        make_judge=make_judge,
+        filter_text=options.expression,
+    )
+    status = run(app)
     if packets is not None:
         packets.finish()
     return status
@@ -42,7 +50,8 @@ def show_capture(session: Session) -> int:
     with trace:
         packets = _packets(options, trace, session)
         sources = _sources([*options.sources, *session.source_places], trace)
-        status = run(DebuggerApp(trace, sources, control=session, watches=options.watches))
+        app = DebuggerApp(trace, sources, control=session, watches=options.watches, make_judge=make_judge)
+        status = run(app)
         session.stop()
         session.join()
         if packets is not None:
@@ -53,6 +62,13 @@ def show_capture(session: Session) -> int:
     if session.error is not None:
         raise session.error
     return status
+
+
+def make_judge(expression: str) -> Predicate:
+    """Return what judges recorded packets by EXPRESSION; UsageError where it is wrong."""
+    from ktcpdump_tui.capture.filter.offline import OfflineFilter
+
+    return OfflineFilter(expression).matches
 
 
 def _packets(options: Options, trace: Trace, session: Session | None) -> FileBeside | None:

@@ -31,7 +31,7 @@ class PostFilter:
     """The numbers of the selected events, ascending, as far as ``scan`` has come.
 
     ``judge`` is EXPRESSION (``OfflineFilter(...).matches``), needed where the criteria have one. Positions
-    count from 0. Used by one thread at a time, as the trace is.
+    count from 0. Used by one thread at a time, as the trace is; the arrays it returns never change.
     """
 
     def __init__(self, trace: Trace, criteria: Criteria, judge: Predicate | None = None) -> None:
@@ -169,7 +169,7 @@ class PostFilter:
         if within.criteria:
             within.scan()
             numbers = numbers[np.isin(numbers, within.numbers(0, len(within)))]
-        self._count = self._gone = 0
+        self._start_anew()
         self._append(numbers)
         self.scanned = len(self._trace)
         return True
@@ -186,7 +186,7 @@ class PostFilter:
         new = packets[~known[np.minimum(packets, len(known) - 1)]]
         spans = (self._trace.packet_span(packet) for packet in new.tolist()) if self.scanned else ()
         if any(span is not None and span[0] <= self.scanned for span in spans):
-            self._count = self._gone = 0
+            self._start_anew()
             self._before[:] = 0
             self.scanned = self._trace.first_no - 1
 
@@ -204,6 +204,11 @@ class PostFilter:
             self._found = _longer(self._found, needed)
         self._found[self._count : needed] = numbers
         self._count = needed
+
+    def _start_anew(self) -> None:
+        # Another array: who was given the numbers so far goes on using them.
+        self._found = np.empty(1024, "<i8")
+        self._count = self._gone = 0
 
     def _forget_removed(self) -> None:
         first_no = self._trace.first_no

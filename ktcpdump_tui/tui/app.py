@@ -128,6 +128,22 @@ class DebuggerApp(LiveApp):
         self.show_breakpoints()
         self.notice(f"breakpoint {'set' if is_set else 'cleared'}: {file}:{found}")
 
+    # Filtering
+
+    def filtered(self) -> None:
+        """Show what the filter found since; go to the nearest listed event where the current one is not."""
+        if not self.shown:
+            return
+        rows, navigator = self.navigator.rows, self.navigator
+        if navigator.follow and navigator.newest:
+            self.go(navigator.newest, follow=True)
+        elif rows.events and rows.neighbour(navigator.current, 0) != navigator.current:
+            self.go(rows.neighbour(navigator.current, 0) or rows.number(0))
+        else:
+            self._table.grow()
+            self.show_list()
+        self.show_status()
+
     # Searching
 
     def action_prompt(self, kind: str) -> None:

@@ -49,6 +49,9 @@ async def run(app: DebuggerApp, command: Command) -> None:
         _go_to_packet(app, int(argument))
     elif name == "only":
         _only(app, argument)
+    elif name == "filter":
+        app.filter.apply(argument)
+        app.filtered()
     elif name == "break":
         _break(app, argument)
     elif name == "delete":

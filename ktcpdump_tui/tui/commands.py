@@ -12,6 +12,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "goto": ("NUMBER", "go to an event (a number alone does the same)"),
     "packet": ("ID", "go to a packet's first event"),
     "only": ("[ID]", "list only this packet's events, or all again"),
+    "filter": ("[FILTER]", "list only what a tcpdump expression, fn:, file:, cpu:, packet:, is:drop select"),
     "break": ("[FILE:]LINE | SYMBOL[+OFFSET]", "set or clear a breakpoint"),
     "delete": ("", "clear all breakpoints"),
     "watch": ("EXPRESSION", "evaluate a C expression at every event"),

@@ -73,7 +73,7 @@ class Head:
 
 
 class EventList:
-    """Rows from 0: all events or those of one packet, with a row of its own for each gap and each drop.
+    """Rows from 0: all events, one packet's, or selected ones; each gap and each drop has a row of its own.
 
     All of it costs the same for ten events and for ten million, but for listing one packet, which costs
     as much as the packet has events. ``nested`` has the depth of each event's frame worked out.
@@ -84,6 +84,7 @@ class EventList:
         self.only_packet: int | None = None
         self.nested = False
         self.groups: PacketGroups | None = None
+        self._selected: Array | None = None
         self._depths = Depths(trace)
         self._first = 1
         self._last = 0
@@ -101,10 +102,10 @@ class EventList:
         trace = self._trace
         self._first, self._last = trace.first_no, len(trace)
         losses, drops = trace.losses(), trace.drops()
-        if self.only_packet is not None:
-            numbers = packet_numbers(trace, self.only_packet)
-            self._numbers = numbers
-            drops = drops[drops[:, 1] == self.only_packet]
+        numbers = self._listed()
+        self._numbers = numbers
+        if numbers is not None:
+            drops = drops[np.isin(drops[:, 0], numbers)]
             if len(numbers):
                 losses = losses[(losses["no"] >= numbers[0]) & (losses["no"] <= numbers[-1])]
             else:
@@ -112,7 +113,6 @@ class EventList:
             before = np.searchsorted(numbers, losses["no"])
             after = np.searchsorted(numbers, drops[:, 0] + 1)
         else:
-            self._numbers = None
             losses = losses[losses["no"] >= self._first]
             drops = drops[(drops[:, 0] >= self._first) & (drops[:, 0] <= self._last)]
             before = losses["no"].astype("<i8") - self._first
@@ -130,6 +130,26 @@ class EventList:
         self.only_packet = packet
         self.refresh()
 
+    def show_selected(self, numbers: Array | None) -> None:
+        """List only the events with these ascending numbers (of a post-filter), or all (None)."""
+        self._selected = numbers
+        self.refresh()
+
+    def _listed(self) -> Array | None:
+        """Return the numbers of the events to list, ascending; None for all."""
+        if self.only_packet is None and self._selected is None:
+            return None
+        if self._selected is None:
+            assert self.only_packet is not None
+            return packet_numbers(self._trace, self.only_packet)
+        # The filter's reader may be ahead of this one, or have more of what --max-size removed.
+        low, high = np.searchsorted(self._selected, (self._first, self._last + 1))
+        numbers = self._selected[low:high]
+        if self.only_packet is not None:
+            packet = packet_numbers(self._trace, self.only_packet)
+            numbers = np.intersect1d(numbers, packet, assume_unique=True)
+        return numbers
+
     def group(self, wanted: bool) -> None:
         """List packet after packet, each under a heading, or the events in their order."""
         self.groups = PacketGroups(self._trace) if wanted else None
@@ -143,7 +163,7 @@ class EventList:
     @property
     def _grouped(self) -> PacketGroups | None:
         """The groups, where all packets are listed."""
-        return self.groups if self.only_packet is None else None
+        return self.groups if self._numbers is None else None
 
     def instruction(self, index: int) -> Instruction:
         """Return an instruction of the plan."""
@@ -165,6 +185,11 @@ class EventList:
     def first(self) -> int:
         """Number of the first event there is; above 1 where the oldest were removed."""
         return self._first
+
+    @property
+    def last(self) -> int:
+        """Number of the last event there is."""
+        return self._last
 
     @property
     def events(self) -> int:

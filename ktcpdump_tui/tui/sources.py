@@ -10,6 +10,8 @@ from ktcpdump_tui.tui.highlight import highlight
 from ktcpdump_tui.tui.source_view import Document
 
 if TYPE_CHECKING:
+    from ktcpdump_tui.model import Instruction
+    from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.ports import SourceProvider
 
 #: Highlighted files kept: some 10 MB each for the longest of the kernel.
@@ -40,3 +42,13 @@ class Documents:
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return kept
+
+
+def no_line(instruction: Instruction, trace: Trace) -> tuple[str, str]:
+    """Return why an instruction has no source line, and what would give it one."""
+    if any(other.source for other in trace.plan):
+        return f"no source line is known for {instruction.ksym}", ""
+    return (
+        f"no source lines: the trace was captured without debug symbols of {trace.header.release}",
+        "capture again with -d VMLINUX, or install the kernel's debug symbols",
+    )

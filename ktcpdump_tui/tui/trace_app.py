@@ -22,6 +22,7 @@ from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.coverage_reader import CoverageOrder, CoverageReader, Covered
 from ktcpdump_tui.tui.inspector import Inspector
 from ktcpdump_tui.tui.line_texts import LineTexts
+from ktcpdump_tui.tui.list_filter import ListFilter
 from ktcpdump_tui.tui.minimap import Minimap
 from ktcpdump_tui.tui.navigator import Navigator
 from ktcpdump_tui.tui.palette import ANSI, DARK, THEMES
@@ -31,7 +32,7 @@ from ktcpdump_tui.tui.presenter import Content, Order, Presenter
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import Document
-from ktcpdump_tui.tui.sources import Documents
+from ktcpdump_tui.tui.sources import Documents, no_line
 from ktcpdump_tui.tui.splitter import Splitter
 from ktcpdump_tui.tui.status_bar import StatusBar
 from ktcpdump_tui.tui.status_source import StatusSource
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
     from ktcpdump_tui.model import Instruction
+    from ktcpdump_tui.trace.postfilter import Predicate
     from ktcpdump_tui.tui.coverage import LineMark
     from ktcpdump_tui.tui.ports import CaptureControl, Log, SourceProvider
     from ktcpdump_tui.tui.value_fields import Values
@@ -82,6 +84,8 @@ class TraceApp(App[int]):
         log: Log | None = None,
         watches: Sequence[str] = (),
         theme: str | None = None,
+        make_judge: Callable[[str], Predicate] | None = None,
+        filter_text: str = "",
     ) -> None:
         super().__init__()
         for known in THEMES:
@@ -94,6 +98,8 @@ class TraceApp(App[int]):
         self.navigator = Navigator(trace, follow=control is not None)
         self._documents = Documents(sources)
         reader = open_trace or (lambda: Trace.open(trace.path))
+        self.filter = ListFilter(self.navigator.rows, reader, make_judge)
+        self.filter.apply(filter_text)
         self._presenter = Presenter(reader, make_values)
         self._stepper = TraceStepper(reader)
         self._coverage = CoverageReader(reader)
@@ -135,6 +141,7 @@ class TraceApp(App[int]):
         )
         self.covering = Background(self, "coverage", self._coverage.read, self._counted, self.fail)
         self.texting = Background(self, "lines", self._texts.load, self._texts_loaded, self.fail)
+        self._background.append(self.filter.start(self, self.filtered, self.fail))
         self._background += [self.decoding, self.loading, self.stepping, self.covering, self.texting]
         self._table.focus()
         self._tick(first=True)
@@ -156,6 +163,10 @@ class TraceApp(App[int]):
     @abstractmethod
     async def entered(self, kind: str, text: str) -> None:
         """Do what was entered at the prompt ``kind``."""
+
+    @abstractmethod
+    def filtered(self) -> None:
+        """Show what the filter found since."""
 
     @property
     def busy(self) -> bool:
@@ -184,6 +195,8 @@ class TraceApp(App[int]):
             return
         try:
             changed = navigator.refresh() or first
+            if changed:
+                self.filter.look()
             if self.trace.plan is not self._measured:
                 self._measured = self.trace.plan
                 self._table.measure(self._measured)
@@ -212,13 +225,14 @@ class TraceApp(App[int]):
         except IndexError as error:
             self.main.query_one(Banner).show_notice(str(error))
             return
-        self._show_list()
+        self.show_list()
         self.show_source()
         self._order_coverage()
         self.ask_inspector()
         self.show_status()
 
-    def _show_list(self) -> None:
+    def show_list(self) -> None:
+        """Show where we are in the list."""
         self._table.update(self.navigator.current, follow=self.navigator.follow)
         self.main.query_one(TraceHeader).refresh()
 
@@ -237,21 +251,13 @@ class TraceApp(App[int]):
         pane, level = self.main.query_one(SourcePane), self.navigator.level
         pane.show_instruction(instruction, level, self.navigator.function_of(instruction))
         if instruction.source is None:
-            pane.show_missing(*self._no_line(instruction))
+            pane.show_missing(*no_line(instruction, self.trace))
             return
         file, line, column = instruction.source.file, instruction.source.line, instruction.source.column
         if level:
             frame = instruction.inlined_by[level]
             file, line, column = frame.file, frame.line, 0
         self.show_file(file, line, column, inner=not level)
-
-    def _no_line(self, instruction: Instruction) -> tuple[str, str]:
-        if any(other.source for other in self.trace.plan):
-            return f"no source line is known for {instruction.ksym}", ""
-        return (
-            f"no source lines: the trace was captured without debug symbols of {self.trace.header.release}",
-            "capture again with -d VMLINUX, or install the kernel's debug symbols",
-        )
 
     def show_file(self, file: str, line: int, column: int = 0, *, inner: bool = True) -> None:
         """Show a line of a file, as soon as the file was found."""
