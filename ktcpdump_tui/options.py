@@ -44,6 +44,8 @@ class Options:
     ready_file: Path | None = None
     max_probes: int | None = None
     max_size: int | None = None
+    embed_source: bool = False
+    rotate: tuple[int, int | None] | None = None
     netns: int | None = None
     ifname: str | None = None
     mark: tuple[int, int] | None = None
@@ -153,6 +155,7 @@ def _parser() -> _Parser:
         "snaplen": _snaplen,
         "seconds": _seconds,
         "size": _size,
+        "rotation": _rotation,
         "mark": _mark,
         "path": _path,
         "number": _number,
@@ -237,6 +240,11 @@ def _size(text: str) -> int:
     return size
 
 
+def _rotation(text: str) -> tuple[int, int | None]:
+    size, comma, files = text.partition(",")
+    return _size(size), _count(files) if comma else None
+
+
 def _mark(text: str) -> tuple[int, int]:
     value, slash, mask = text.partition("/")
     numbers = _number(value), _number(mask) if slash else 0xFFFF_FFFF
@@ -266,6 +274,8 @@ _CAPTURE_ONLY: Final = (
     ("ready_file", "--ready-file"),
     ("max_probes", "--max-probes"),
     ("max_size", "--max-size"),
+    ("embed_source", "--embed-source"),
+    ("rotate", "--rotate"),
     ("netns", "--netns"),
     ("ifname", "--ifname"),
     ("mark", "--mark"),
@@ -322,6 +332,12 @@ def _check(options: Options) -> None:
     if len(on_stdout) > 1:
         raise UsageError(
             f"{' and '.join(on_stdout)} would both write to stdout", "name a file for one of them"
+        )
+    if options.embed_source and options.record in (None, "-"):
+        raise UsageError("--embed-source puts source text into the file that -o names", "add -o FILE.ktrace")
+    if options.rotate and options.record in (None, "-"):
+        raise UsageError(
+            "--rotate goes on in a new file when the one that -o names is full", "add -o FILE.ktrace"
         )
     if options.locals and not (options.json or (options.write or "").endswith((".jsonl", ".parquet"))):
         raise UsageError("--locals needs --json", "add --json, or -w FILE.jsonl or FILE.parquet")

@@ -120,8 +120,13 @@ GROUPS: Final[tuple[tuple[str, tuple[Row, ...]], ...]] = (
                 repeatable=True),
             Row(("--compare",), "compare", "count", "with --replay: where the paths of two packets part",
                 ("A", "B")),
+            Row(("--embed-source",), "embed_source", "flag",
+                "with -o: keep the source files of the probed lines in the trace"),
             Row(("--max-size",), "max_size", "size",
                 "disk the trace may take, such as 500M; the oldest events go first", "BYTES"),
+            Row(("--rotate",), "rotate", "rotation",
+                "with -o: go on in FILE-1, FILE-2 ... after each BYTES; keep the newest COUNT files",
+                "BYTES[,COUNT]"),
         ),
     ),
     (

@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING
 
 from ktcpdump_tui.commands.console import counts, say, signals_stop
 from ktcpdump_tui.commands.outputs import FileBeside
-from ktcpdump_tui.trace import blobs
-from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.commands.sources import sources_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from ktcpdump_tui.commands.session import Session
-    from ktcpdump_tui.debuginfo.source import SourceFinder
     from ktcpdump_tui.options import Options
     from ktcpdump_tui.trace.postfilter import Predicate
+    from ktcpdump_tui.trace.trace import Trace
 
 
 def show_trace(options: Options, trace: Trace) -> int:
@@ -27,7 +23,7 @@ def show_trace(options: Options, trace: Trace) -> int:
     packets = _packets(options, trace, None)
     app = DebuggerApp(
         trace,
-        _sources(options.sources, trace),
+        sources_of(options.sources, trace),
         watches=options.watches,
         make_judge=make_judge,
         filter_text=options.expression,
@@ -49,7 +45,7 @@ def show_capture(session: Session) -> int:
         trace = session.open_trace()
     with trace:
         packets = _packets(options, trace, session)
-        sources = _sources([*options.sources, *session.source_places], trace)
+        sources = sources_of([*options.sources, *session.source_places], trace)
         app = DebuggerApp(trace, sources, control=session, watches=options.watches, make_judge=make_judge)
         status = run(app)
         session.stop()
@@ -77,23 +73,3 @@ def _packets(options: Options, trace: Trace, session: Session | None) -> FileBes
     packets = FileBeside(trace.path, options, session)
     packets.start()
     return packets
-
-
-def _sources(places: Sequence[str | Path], trace: Trace) -> SourceFinder:
-    from ktcpdump_tui.debuginfo.source import SourceFinder
-
-    path = trace.path
-
-    def embedded(file: str) -> bytes | None:
-        # Asked in the thread that loads sources: a reader belongs to one thread.
-        with Trace.open(path) as reader:
-            return blobs.embedded_source(reader, file)
-
-    carried = bool(blobs.embedded_files(trace))
-    return SourceFinder(
-        places,
-        release=trace.header.release,
-        build_id=trace.header.build_id,
-        builds=list(blobs.builds(trace).values()),
-        embedded=embedded if carried else None,
-    )

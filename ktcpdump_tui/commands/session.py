@@ -131,7 +131,7 @@ class Session:
         self._ended = False
         self._stopping = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        if options.record:
+        if options.record and not options.rotate:
             self.path = Path(options.record).expanduser()
         else:
             self._folder = tempfile.TemporaryDirectory(prefix="ktcpdump-tui-", ignore_cleanup_errors=True)
@@ -257,8 +257,21 @@ class Session:
     def _writer(self) -> TraceSink:
         from ktcpdump_tui.trace.writer import TraceWriter
 
-        most = self.options.max_size or (None if self.options.record else TEMPORARY_SIZE)
-        return TraceWriter(self.path, max_size=most)
+        kept = self.options.record and not self.options.rotate
+        most = self.options.max_size or (None if kept else TEMPORARY_SIZE)
+        writer: TraceSink = TraceWriter(self.path, max_size=most)
+        if self.options.record and self.options.rotate:
+            from ktcpdump_tui.trace.rotate import RotatingWriter
+            from ktcpdump_tui.trace.sink import TeeSink
+
+            # What is shown comes from a trace of its own: the files of the recording come and go.
+            files = RotatingWriter(Path(self.options.record).expanduser(), *self.options.rotate)
+            writer = TeeSink(writer, files)
+        if not self.options.embed_source:
+            return writer
+        from ktcpdump_tui.commands.sources import Embedding
+
+        return Embedding(writer, [*self.options.sources, *self.source_places], self.console.say)
 
     def _capture(self, sink: TraceSink) -> None:
         """Capture into ``sink`` and close it; returns at the end, raises what ended it early."""

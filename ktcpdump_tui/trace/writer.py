@@ -75,6 +75,12 @@ class TraceWriter:
         """Number of events taken so far."""
         return self._first_no - 1 + self._used
 
+    @property
+    def size(self) -> int:
+        """Bytes the file has with what was stored so far, committed or not."""
+        with self._lock, self._guard():
+            return int(self._db.execute("PRAGMA page_count").fetchone()[0]) * schema.PAGE_SIZE
+
     def write_header(self, header: TraceHeader) -> None:
         """Store the header and make it visible; readers can open the trace from now on."""
         with self._lock:
