@@ -11,6 +11,7 @@ from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.tui import bindings, command_runner, commands
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.disassembly import DisassemblyView
+from ktcpdump_tui.tui.drop_app import DropApp
 from ktcpdump_tui.tui.field_tree import FieldTree
 from ktcpdump_tui.tui.help_screen import HelpScreen
 from ktcpdump_tui.tui.inspector import NAMES, Inspector
@@ -20,6 +21,7 @@ from ktcpdump_tui.tui.palette import DARK, LIGHT
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import SourceView
+from ktcpdump_tui.tui.stepping_app import SteppingApp
 from ktcpdump_tui.tui.trace_list import TraceList
 
 #: What our keys do; of that, what is done whatever is on the screen.
@@ -27,8 +29,8 @@ _ACTIONS = frozenset(binding.action.partition("(")[0] for binding in bindings.BI
 _EVERYWHERE = frozenset(("interrupt", "app.focus_next", "app.focus_previous"))
 
 
-class DebuggerApp(LiveApp):
-    """The application: a LiveApp with its keys and commands."""
+class DebuggerApp(SteppingApp, DropApp, LiveApp):
+    """The application with its keys and commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(bindings.BINDINGS)
 
@@ -53,11 +55,6 @@ class DebuggerApp(LiveApp):
         rows = self.navigator.rows
         if rows.events:
             self.go(rows.number(rows.events - 1 if last else 0), follow=last and self.live)
-
-    def action_step(self, command: str) -> None:
-        """Step, in gdb's words."""
-        if self.navigator.current:
-            self.step(command)
 
     def action_follow(self) -> None:
         """Pause or follow."""
@@ -112,22 +109,6 @@ class DebuggerApp(LiveApp):
         self.navigator.level = level
         self.show_source()
 
-    def action_breakpoint(self) -> None:
-        """Set or clear a breakpoint on the line under the source pane's cursor."""
-        view = self.main.query_one(SourceView)
-        if view.document.file:
-            self.toggle_line(view.document.file, view.cursor + 1)
-
-    def toggle_line(self, file: str, line: int) -> None:
-        """Set or clear a line's breakpoint, and say so."""
-        try:
-            found, is_set = self.navigator.toggle_line(file, line)
-        except UserError as error:
-            self.notice(str(error))
-            return
-        self.show_breakpoints()
-        self.notice(f"breakpoint {'set' if is_set else 'cleared'}: {file}:{found}")
-
     # Filtering
 
     def filtered(self) -> None:
@@ -152,7 +133,11 @@ class DebuggerApp(LiveApp):
 
     def action_watch(self) -> None:
         """Ask for a watch expression."""
-        self.main.query_one(Prompt).ask(":", "watch ")
+        self.main.query_one(Prompt).ask(":", "display ")
+
+    def action_last_write(self) -> None:
+        """Ask whose last write to go to."""
+        self.main.query_one(Prompt).ask(":", "last ")
 
     async def entered(self, kind: str, text: str) -> None:
         """Do what was entered at the prompt."""
@@ -162,7 +147,9 @@ class DebuggerApp(LiveApp):
             return
         try:
             command = commands.parse(text)
-            if command is not None:
+            if command is None:
+                self.action_repeat()
+            else:
                 await command_runner.run(self, command)
         except UserError as error:
             self.main.query_one(Banner).show_error(str(error))
@@ -247,8 +234,12 @@ class DebuggerApp(LiveApp):
     def action_dismiss_banner(self) -> None:
         """Take the message away; then a zoomed pane back."""
         banner = self.main.query_one(Banner)
+        if self.give_up():
+            return
         if banner.display:
             banner.dismiss()
+        elif self.verdict.display:
+            self.verdict.dismiss()
         elif any(name.startswith("zoom-") for name in self.main.classes):
             self.action_zoom()
 
@@ -283,7 +274,7 @@ class DebuggerApp(LiveApp):
 
     def on_source_view_breakpoint(self, message: SourceView.Breakpoint) -> None:
         """Set or clear a breakpoint."""
-        self.toggle_line(message.file, message.line)
+        self.toggle_break(f"{message.file}:{message.line}")
 
     def on_disassembly_view_run_to(self, message: DisassemblyView.RunTo) -> None:
         """Go to the next event at an instruction."""

@@ -24,7 +24,13 @@ GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
             Binding("F", "step('reverse-finish')", "Back to where this frame was called"),
             Binding("c", "step('continue')", "Continue to the next breakpoint"),
             Binding("C", "step('reverse-continue')", "Continue backwards"),
+            Binding("e", "step('until')", "Next line, but not back in a loop"),
+            Binding("A", "advance", "On to the source line under the cursor, or the end of this frame"),
+            Binding("full_stop", "repeat", "The last step again (as an empty command does)"),
+            Binding("O", "across", "Let steps go on in other packets, or stay in one"),
             Binding("b", "breakpoint", "Set or clear a breakpoint on the source line"),
+            Binding("B", "stops", "List breakpoints, watches, catches: enable, disable, delete"),
+            Binding("W", "last_write", "Back to who wrote the value of an expression last"),
             Binding("g", "edge(False)", "First event"),
             Binding("G", "edge(True)", "Last event; follows a live capture"),
         ),
@@ -32,6 +38,9 @@ GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
     (
         "Packets",
         (
+            Binding("D", "drop", "Where this packet was dropped; again: what decided it"),
+            Binding("x", "next_drop(True)", "Next drop"),
+            Binding("X", "next_drop(False)", "Drop before"),
             Binding("p", "only_packet", "List only this packet, or all again"),
             Binding("right_square_bracket", "packet(1)", "First event of the next packet"),
             Binding("left_square_bracket", "packet(-1)", "First event of the packet before"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.debuginfo.expressions import compile_expression
 from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.tui import stop_commands
 from ktcpdump_tui.tui.palette import ANSI, DARK, LIGHT
 from ktcpdump_tui.tui.ports import CaptureState
 
@@ -18,7 +18,7 @@ _THEMES: Final = {"dark": DARK, "light": LIGHT, "ansi": ANSI}
 _STEPS: Final = frozenset(
     f"{direction}{word}"
     for direction in ("", "reverse-")
-    for word in ("step", "next", "stepi", "finish", "continue", "until")
+    for word in ("step", "next", "stepi", "finish", "continue")
 )
 
 #: Commands that are a key's action by another name: action and arguments as Textual writes them.
@@ -27,6 +27,10 @@ _ACTIONS: Final = {
     "down": "frame(-1)",
     "disassemble": "disassembly",
     "log": "log",
+    "across": "across",
+    "drop": "drop",
+    "next-drop": "next_drop(True)",
+    "previous-drop": "next_drop(False)",
     "help": "help",
     "quit": "quit",
 }
@@ -36,7 +40,7 @@ async def run(app: DebuggerApp, command: Command) -> None:
     """Carry out a command; UsageError where it makes no sense here."""
     name, argument = command.name, command.argument
     if name in _STEPS:
-        app.action_step(name)
+        app.action_step(name, int(argument or 1))
     elif name in _ACTIONS:
         await app.run_action(f"app.{_ACTIONS[name]}")
     elif name in ("probe", "unprobe"):
@@ -52,21 +56,8 @@ async def run(app: DebuggerApp, command: Command) -> None:
     elif name == "filter":
         app.filter.apply(argument)
         app.filtered()
-    elif name == "break":
-        _break(app, argument)
-    elif name == "delete":
-        app.navigator.breakpoints.clear()
-        app.show_breakpoints()
-    elif name == "watch":
-        compile_expression(argument)
-        if argument not in app.watches:
-            app.watches.append(argument)
-        app.action_section(5)
-    elif name == "unwatch":
-        if argument not in app.watches:
-            raise UsageError(f"there is no watch expression {argument}", ":watch adds one")
-        app.watches.remove(argument)
-        app.ask_inspector()
+    elif name in stop_commands.COMMANDS:
+        stop_commands.COMMANDS[name](app, argument)
     elif name == "list":
         file, _, line = (
             argument.rpartition(":") if argument.rpartition(":")[2].isdecimal() else (argument, "", "1")
@@ -101,20 +92,3 @@ def _only(app: DebuggerApp, argument: str) -> None:
         return
     app.navigator.rows.show_only(int(argument))
     _go_to_packet(app, int(argument))
-
-
-def _break(app: DebuggerApp, argument: str) -> None:
-    view_file = app.source_file
-    if not argument:
-        app.action_breakpoint()
-    elif argument.isdecimal():
-        if not view_file:
-            raise UsageError("no source file is shown", ":break FILE:LINE")
-        app.toggle_line(view_file, int(argument))
-    elif argument.rpartition(":")[2].isdecimal():
-        file, _, line = argument.rpartition(":")
-        app.toggle_line(app.navigator.full_name(file), int(line))
-    else:
-        is_set = app.navigator.toggle_symbol(argument)
-        app.show_breakpoints()
-        app.notice(f"breakpoint {'set' if is_set else 'cleared'}: {argument}")

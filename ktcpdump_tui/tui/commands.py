@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,22 +14,37 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "packet": ("ID", "go to a packet's first event"),
     "only": ("[ID]", "list only this packet's events, or all again"),
     "filter": ("[FILTER]", "list only what a tcpdump expression, fn:, file:, cpu:, packet:, is:drop select"),
-    "break": ("[FILE:]LINE | SYMBOL[+OFFSET]", "set or clear a breakpoint"),
-    "delete": ("", "clear all breakpoints"),
-    "watch": ("EXPRESSION", "evaluate a C expression at every event"),
-    "unwatch": ("EXPRESSION", "remove a watch expression"),
+    "break": ("[LOCATION] [if EXPRESSION]", "set a breakpoint: FILE:LINE, LINE, SYMBOL[+OFFSET], 0xADDRESS"),
+    "tbreak": ("[LOCATION] [if EXPRESSION]", "set a breakpoint that stops once"),
+    "watch": ("EXPRESSION [if EXPRESSION]", "show a C expression, and stop where its value changes"),
+    "catch": ("drop", "stop where a packet is dropped"),
+    "condition": ("NUMBER [EXPRESSION]", "stop there only if this is true; or always again"),
+    "ignore": ("NUMBER COUNT", "pass over it the next COUNT times"),
+    "enable": ("[NUMBER…]", "let these, or all, stop again"),
+    "disable": ("[NUMBER…]", "let these, or all, stop nobody"),
+    "delete": ("[NUMBER…]", "delete these, or all"),
+    "info": ("break", "list breakpoints, watches and catches"),
+    "last": ("EXPRESSION", "back to who wrote the value of an expression last"),
+    "display": ("EXPRESSION", "show a C expression at every event"),
+    "undisplay": ("EXPRESSION", "remove it"),
+    "unwatch": ("EXPRESSION", "remove it, and what stops at its changes"),
     "list": ("FILE[:LINE]", "show a source file"),
-    "step": ("", "next source line, entering inlined and traced functions"),
-    "next": ("", "next source line of this frame"),
-    "until": ("", "as next, but not back in a loop"),
-    "stepi": ("", "next instruction"),
-    "finish": ("", "until this frame returns"),
-    "continue": ("", "until a breakpoint"),
-    "reverse-step": ("", "step backwards"),
-    "reverse-next": ("", "next backwards"),
-    "reverse-stepi": ("", "stepi backwards"),
-    "reverse-finish": ("", "back to where this frame was called"),
-    "reverse-continue": ("", "back to a breakpoint"),
+    "step": ("[COUNT]", "next source line, entering inlined and traced functions"),
+    "next": ("[COUNT]", "next source line of this frame"),
+    "until": ("[LOCATION]", "as next, but not back in a loop; or to a place in this frame"),
+    "advance": ("LOCATION", "to a place, or to the end of this frame"),
+    "stepi": ("[COUNT]", "next instruction"),
+    "finish": ("[COUNT]", "until this frame returns"),
+    "continue": ("[COUNT]", "until a breakpoint"),
+    "reverse-step": ("[COUNT]", "step backwards"),
+    "reverse-next": ("[COUNT]", "next backwards"),
+    "reverse-stepi": ("[COUNT]", "stepi backwards"),
+    "reverse-finish": ("[COUNT]", "back to where this frame was called"),
+    "reverse-continue": ("[COUNT]", "back to a breakpoint"),
+    "across": ("", "let steps go on in other packets, or stay in one"),
+    "drop": ("", "to where this packet was dropped, then to what decided it, and back"),
+    "next-drop": ("", "to the next drop"),
+    "previous-drop": ("", "to the drop before"),
     "up": ("", "show the caller of the inlined function"),
     "down": ("", "and the inlined function again"),
     "disassemble": ("", "show or hide the instructions"),
@@ -46,7 +62,10 @@ SHORT: Final = {
     "b": "break", "u": "until", "d": "delete", "c": "continue", "s": "step", "n": "next", "si": "stepi",
     "fin": "finish", "l": "list",
     "q": "quit", "h": "help", "rs": "reverse-step", "rn": "reverse-next", "rsi": "reverse-stepi",
-    "rc": "reverse-continue", "dis": "disassemble", "p": "packet", "g": "goto", "w": "watch",
+    "rc": "reverse-continue", "adv": "advance", "tb": "tbreak", "i": "info", "cond": "condition",
+    "en": "enable",
+    "rf": "reverse-finish", "disp": "display", "j": "goto", "dis": "disassemble",
+    "p": "packet", "g": "goto", "w": "watch",
 }  # fmt: skip
 
 
@@ -70,6 +89,8 @@ def parse(text: str) -> Command | None:
     argument = argument.strip()
     if word.replace(",", "").isdecimal() and not argument:
         return Command("goto", word.replace(",", ""))
+    if match := re.fullmatch(r"(\d+)\s*([a-z-]+)", text):
+        word, argument = match[2], match[1]  # 5n, as vim counts
     name = SHORT.get(word, word)
     if name not in COMMANDS:
         found = [known for known in COMMANDS if known.startswith(name)]
@@ -83,6 +104,8 @@ def parse(text: str) -> Command | None:
         raise UsageError(f"'{name}' needs {takes}", f"for instance :{name} {_EXAMPLES.get(name, takes)}")
     if not takes and argument:
         raise UsageError(f"'{name}' takes nothing after it", f":{name}")
+    if takes == "[COUNT]" and argument and not (argument.isdecimal() and int(argument)):
+        raise UsageError(f"'{argument}' is not a count", f":{name} 5")
     if name in ("goto", "packet") or (name == "only" and argument):
         argument = argument.replace(",", "")
         if not argument.isdecimal():
@@ -92,5 +115,8 @@ def parse(text: str) -> Command | None:
 
 _EXAMPLES: Final = {
     "goto": "1200", "packet": "3", "only": "3", "break": "net/ipv4/ip_input.c:488", "watch": "iph->ttl",
+    "display": "iph->ttl", "undisplay": "iph->ttl", "unwatch": "iph->ttl", "last": "iph->ttl",
+    "catch": "drop",
+    "condition": "1 skb->len > 100", "ignore": "1 10", "info": "break", "advance": "488",
     "list": "net/ipv4/ip_input.c:488", "probe": "ip_rcv_core:*", "unprobe": "ip_rcv_core+*", "theme": "light",
 }  # fmt: skip

@@ -28,7 +28,7 @@ _NAMES = {
     "less_than_sign": "<", "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+c": "Ctrl-C",
     "pageup": "PgUp", "pagedown": "PgDn", "enter": "Enter", "tab": "Tab", "shift+tab": "Shift-Tab",
     "delete": "Del", "up": "↑", "down": "↓", "left": "←", "right": "→", "home": "Home", "end": "End",
-    "upper_g": "G", "plus": "+", "minus": "-", "asterisk": "*", "underscore": "_",
+    "upper_g": "G", "full_stop": ".", "plus": "+", "minus": "-", "asterisk": "*", "underscore": "_",
 }  # fmt: skip
 
 

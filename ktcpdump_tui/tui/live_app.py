@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.callee_screen import CalleeScreen
 from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.probing import Probing, callees, function_at
@@ -30,10 +29,6 @@ class LiveApp(TraceApp):
     def _look(self) -> None:
         if self.shown:
             self.probing.look()
-
-    def notice(self, text: str) -> None:
-        """Say something for a few seconds."""
-        self.main.query_one(Banner).show_notice(text)
 
     # Probes
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.model import ProbeState
 from ktcpdump_tui.tui.event_list import EventList
+from ktcpdump_tui.tui.stops import Stops, same_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +18,8 @@ class Navigator:
     """The state of the interface that is not on the screen.
 
     ``current`` is the event looked at (0: none yet), ``follow`` whether that is always the newest, ``level``
-    the frame of its inline chain, 0 the innermost. Breakpoints are indices of the plan's instructions.
+    the frame of its inline chain, 0 the innermost. ``stops`` is where continue stops; with ``across``, steps
+    go on in other packets.
     """
 
     def __init__(self, trace: Trace, *, follow: bool) -> None:
@@ -29,7 +29,8 @@ class Navigator:
         self.follow = follow
         self.level = 0
         self.seen = 0
-        self.breakpoints: set[int] = set()
+        self.stops = Stops()
+        self.across = False
         self._functions: dict[tuple[str | None, str], list[Instruction]] = {}
         self._plan: Sequence[Instruction] = ()
 
@@ -49,6 +50,12 @@ class Navigator:
         self._functions = {}
         for instruction in self._plan:
             self._functions.setdefault((instruction.module, instruction.symbol), []).append(instruction)
+        self.stops.resolve(self._plan)
+
+    @property
+    def breakpoints(self) -> frozenset[int]:
+        """The instructions at which an enabled breakpoint is."""
+        return self.stops.insns
 
     def function_of(self, instruction: Instruction) -> Sequence[Instruction]:
         """Return all instructions of a function that are in the plan."""
@@ -81,69 +88,6 @@ class Navigator:
             self.follow = False
             self.seen = len(self.trace)
 
-    def toggle_line(self, file: str, line: int) -> tuple[int, bool]:
-        """Set or clear the breakpoint of a line, or of the next one that has a probe, as gdb does.
-
-        Returns the line and whether it is set now. UsageError where the file has no such line.
-        """
-        lines = sorted(
-            {i.source.line for i in self._plan if i.source and same_file(i.source.file, file) and _watched(i)}
-        )
-        found = next((other for other in lines if other >= line), None)
-        if found is None:
-            raise UsageError(
-                f"no probed instruction belongs to {file}:{line} or a later line",
-                "ktcpdump-tui --list SPEC says what a SPEC probes",
-            )
-        indices = self._beginnings(found, file)
-        return found, self._toggle(indices)
-
-    def _beginnings(self, line: int, file: str) -> set[int]:
-        """Return the first instruction with a probe of each run of instructions that belong to the line.
-
-        Stopping at all of them would stop many times in one execution of the line.
-        """
-        indices = set()
-        inside: tuple[str | None, str] | None = None
-        for instruction in self._plan:
-            source = instruction.source
-            belongs = source is not None and source.line == line and same_file(source.file, file)
-            function = (instruction.module, instruction.symbol)
-            if not belongs:
-                inside = None
-            elif inside != function and _watched(instruction):
-                indices.add(instruction.index)
-                inside = function
-        return indices
-
-    def toggle_symbol(self, text: str) -> bool:
-        """Set or clear the breakpoint of ``symbol`` or ``symbol+offset`` (decimal, or 0x...)."""
-        symbol, _, offset = text.partition("+")
-        try:
-            wanted = int(offset or "0", 0)
-        except ValueError:
-            raise UsageError(f"'{offset}' is not an offset", ":break ip_rcv_core+45") from None
-        found = [i for i in self._plan if i.symbol == symbol and _watched(i)]
-        if not found:
-            raise UsageError(f"no probe is in a function called {symbol}", "? lists the commands")
-        if not offset:
-            # The entry itself may be ftrace's or an endbr64: the first instruction with a probe is meant.
-            wanted = min(i.offset for i in found)
-        indices = {i.index for i in found if i.offset == wanted}
-        if not indices:
-            raise UsageError(
-                f"no instruction with a probe begins at {symbol}+{wanted}", "d shows the instructions"
-            )
-        return self._toggle(indices)
-
-    def _toggle(self, indices: Iterable[int]) -> bool:
-        wanted = set(indices)
-        if wanted <= self.breakpoints:
-            self.breakpoints -= wanted
-            return False
-        self.breakpoints |= wanted
-        return True
-
     def full_name(self, file: str) -> str:
         """Return the name a file has in the plan, of which ``file`` may be the last parts."""
         return next((i.source.file for i in self._plan if i.source and same_file(i.source.file, file)), file)
@@ -171,12 +115,3 @@ def _searched(instruction: Instruction) -> Iterable[str]:
     yield instruction.text.casefold()
     for frame in instruction.inlined_by:
         yield frame.function.casefold()
-
-
-def same_file(recorded: str, wanted: str) -> bool:
-    """Return whether ``wanted`` names the file: the whole path, or its last parts."""
-    return recorded == wanted or recorded.endswith("/" + wanted)
-
-
-def _watched(instruction: Instruction) -> bool:
-    return instruction.probe is ProbeState.ATTACHED

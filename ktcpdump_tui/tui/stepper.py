@@ -2,60 +2,149 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.trace import stepping
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.trace import breakpoints, stepping
 from ktcpdump_tui.trace.stepping import Stop
+from ktcpdump_tui.tui.stop_search import StopSearch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ktcpdump_tui.trace.trace import Trace
+    from ktcpdump_tui.tui.stops import Rule
+    from ktcpdump_tui.tui.value_fields import Values
+
+#: gdb's words that take a count.
+WORDS: Final = ("step", "next", "stepi", "finish", "until", "advance", "continue")
 
 
 @dataclass(frozen=True, slots=True)
 class StepOrder:
-    """A step: one of gdb's words, ``reverse-`` before it to go backwards.
+    """A step: one of gdb's words, ``reverse-`` before it to go backwards; ``run`` and ``last`` besides.
 
     ``start`` is where to step from, None for where the step before ended; ``packet`` confines continue to
-    that packet; ``breakpoints`` are the instructions it stops at; ``wrap`` lets it go on at the other end.
-    ``failure`` is what to say where the step leads nowhere.
+    that packet; ``across`` lets the other steps go on in other packets. ``rules`` are what stops a step;
+    ``insns`` is where ``run`` and ``advance`` go; ``wrap`` lets ``run`` go on at the other end. ``text``
+    is the expression of ``last``, which goes back to who wrote its value. ``failure`` is what to say where
+    the step leads nowhere. ``serial`` grows with each order.
     """
 
     command: str
     start: Stop | None
     packet: int | None
-    breakpoints: frozenset[int] = frozenset()
+    insns: frozenset[int] = frozenset()
     failure: str = ""
     wrap: bool = False
+    count: int = 1
+    across: bool = False
+    rules: tuple[Rule, ...] = ()
+    text: str = ""
+    serial: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where an order led: ``stop`` (None: nowhere), and what to say of it.
+
+    ``reached`` is the number of the breakpoint or watch that stopped it; ``passed`` how often others were
+    passed over because of their ignore counts.
+    """
+
+    stop: Stop | None
+    note: str = ""
+    reached: int | None = None
+    passed: Mapping[int, int] = field(default_factory=dict)
 
 
 class TraceStepper:
     """Made in the interface's thread, used in another: the trace is opened at the first step."""
 
-    def __init__(self, open_trace: Callable[[], Trace]) -> None:
-        self._open_trace = open_trace
-        self._stepper: stepping.Stepper | None = None
+    def __init__(
+        self, open_trace: Callable[[], Trace], make_values: Callable[[Trace], Values | None]
+    ) -> None:
+        self._open_trace, self._make_values = open_trace, make_values
+        self._steppers: dict[bool, stepping.Stepper] = {}
+        self._search: StopSearch | None = None
         self._at = Stop(0)
+        self._given_up = 0
+        self._lock = threading.Lock()
 
-    def step(self, order: StepOrder) -> Stop | None:
-        """Return where a step leads, None where there is nothing to stop at."""
-        if self._stepper is None:
+    def cancel(self, serial: int) -> None:
+        """Give up the orders up to that number. Called in the interface's thread."""
+        with self._lock:
+            self._given_up = serial
+
+    def step(self, order: StepOrder) -> Arrival:
+        """Return where a step leads; UserError where an expression makes no sense."""
+        if self._search is None:
             self._trace = self._open_trace()
-            self._stepper = stepping.Stepper(self._trace)
+            self._search = StopSearch(self._trace, self._make_values)
+            self._steppers = {across: stepping.Stepper(self._trace, across) for across in (False, True)}
         self._trace.refresh()
         if order.start is not None:
             self._at = order.start
-        stop = self._step(self._stepper, order)
-        if stop is not None:
-            self._at = stop
-        return stop
+        best, passed = Arrival(None, order.failure), dict[int, int]()
+        for made in range(order.count):
+            if self._cancelled(order):
+                return Arrival(
+                    best.stop, "given up" if not made else f"given up after {made:,} of {order.count:,}"
+                )
+            arrival = self._once(self._search, order)
+            for number, times in arrival.passed.items():
+                passed[number] = passed.get(number, 0) + times
+            if arrival.stop is None:
+                note = arrival.note or order.failure
+                if made:
+                    note = f"{made:,} of {order.count:,} made: {note}"
+                return Arrival(best.stop, note, None, passed)
+            self._at = arrival.stop
+            best = Arrival(arrival.stop, arrival.note, arrival.reached, passed)
+            if arrival.reached is not None and not order.command.endswith("continue"):
+                break
+        return best
 
-    def _step(self, stepper: stepping.Stepper, order: StepOrder) -> Stop | None:
+    def _cancelled(self, order: StepOrder) -> bool:
+        return order.serial <= self._given_up
+
+    def _once(self, search: StopSearch, order: StepOrder) -> Arrival:
         reverse = order.command.startswith("reverse-")
-        no, up = self._at.no, self._at.up
-        match order.command.removeprefix("reverse-"):
+        word = order.command.removeprefix("reverse-")
+        no = self._at.no
+
+        def cancelled() -> bool:
+            return self._cancelled(order)
+
+        if word == "continue":
+            hit = search.next(order.rules, no, reverse, order.packet, cancelled)
+            if hit.no is None:
+                return Arrival(None, "given up" if cancelled() else "", None, hit.passed)
+            return Arrival(Stop(hit.no), hit.note, hit.number, hit.passed)
+        if word == "run":
+            found = self._run(no, reverse, order)
+            if found is None and order.wrap:
+                found = self._run(len(self._trace) + 1 if reverse else 0, reverse, order)
+            return Arrival(found)
+        if word == "last":
+            return self._last(search, no, order, cancelled)
+        stop = self._step(word, reverse, order)
+        if word == "stepi" or not order.rules:
+            return Arrival(stop)
+        # A breakpoint on the way stops a step, as in gdb.
+        packet = order.packet
+        if not order.across:
+            packet = int(self._trace.heads(no, no)["packet"][0]) or packet
+        hit = search.next(order.rules, no, reverse, packet, cancelled)
+        if hit.no is not None and (stop is None or (hit.no > stop.no if reverse else hit.no < stop.no)):
+            return Arrival(Stop(hit.no), hit.note, hit.number, hit.passed)
+        return Arrival(stop)
+
+    def _step(self, word: str, reverse: bool, order: StepOrder) -> Stop | None:
+        stepper, no, up = self._steppers[order.across], self._at.no, self._at.up
+        match word:
             case "stepi":
                 return stepper.stepi(no, reverse)
             case "step":
@@ -66,16 +155,37 @@ class TraceStepper:
                 return stepper.finish(no, up, reverse)
             case "until":
                 return stepper.until(no, up)
-            case "continue":
-                found = self._continue(no, reverse, order)
-                if found is None and order.wrap:
-                    found = self._continue(len(self._trace) + 1 if reverse else 0, reverse, order)
-                return found
+            case "advance":
+                # As gdb: to the place, or to where the current frame ends, whatever comes first.
+                end = stepper.finish(no, up)
+                there = self._run(no, False, order)
+                stops = [one for one in (end, there) if one is not None]
+                return min(stops, key=lambda one: one.no, default=None)
         raise ValueError(f"{order.command} is no step")
 
-    def _continue(self, no: int, reverse: bool, order: StepOrder) -> Stop | None:
-        """Return the nearest event at one of the breakpoints."""
-        insns = sorted(order.breakpoints)
-        for numbers, _heads in self._trace.chunks(no, reverse, packet=order.packet, insns=insns):
+    def _run(self, no: int, reverse: bool, order: StepOrder) -> Stop | None:
+        """Return the nearest event at one of the instructions."""
+        packet = order.packet
+        if order.command == "advance" and not order.across:
+            packet = int(self._trace.heads(no, no)["packet"][0]) or None
+        for numbers, _heads in self._trace.chunks(no, reverse, packet=packet, insns=sorted(order.insns)):
             return Stop(int(numbers[-1 if reverse else 0]))
         return None
+
+    def _last(self, search: StopSearch, no: int, order: StepOrder, cancelled: Callable[[], bool]) -> Arrival:
+        watch = search.watch(order.text)
+        if watch.key(self._trace.event(no)) is None:
+            raise UserError(
+                f"{order.text} has no value at event {no:,}", "step to a line where it has one (4 shows them)"
+            )
+        hit = breakpoints.last_change(self._trace, no, watch, cancelled)
+        if hit is None:
+            return Arrival(None, "given up" if cancelled() else order.failure)
+        before = hit.before
+        if before is None:
+            return Arrival(Stop(hit.no), f"{order.text} has this value from here on")
+        values = [search.text(order.text, number) for number in (hit.no, before)]
+        lower, upper = sorted((hit.no, before))
+        old, new = values if hit.no < before else reversed(values)
+        # The event shows the state before its instruction: the earlier of the two is the one that wrote.
+        return Arrival(Stop(lower), f"{order.text}: {old} until here, {new} at event {upper:,}")

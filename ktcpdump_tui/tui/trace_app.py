@@ -14,7 +14,6 @@ from textual.containers import Horizontal, Vertical
 
 from ktcpdump_tui.debuginfo.source import Missing
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.trace.stepping import Stop
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.background import Background
@@ -36,9 +35,9 @@ from ktcpdump_tui.tui.sources import Documents, no_line
 from ktcpdump_tui.tui.splitter import Splitter
 from ktcpdump_tui.tui.status_bar import StatusBar
 from ktcpdump_tui.tui.status_source import StatusSource
-from ktcpdump_tui.tui.stepper import StepOrder, TraceStepper
 from ktcpdump_tui.tui.trace_header import TraceHeader
 from ktcpdump_tui.tui.trace_list import TraceList
+from ktcpdump_tui.tui.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -96,12 +95,13 @@ class TraceApp(App[int]):
         self.stderr_log = log
         self.watches = list(watches)
         self.navigator = Navigator(trace, follow=control is not None)
+        self.sources = sources
         self._documents = Documents(sources)
         reader = open_trace or (lambda: Trace.open(trace.path))
         self.filter = ListFilter(self.navigator.rows, reader, make_judge)
         self.filter.apply(filter_text)
         self._presenter = Presenter(reader, make_values)
-        self._stepper = TraceStepper(reader)
+        self.open_trace, self.make_values = reader, make_values
         self._coverage = CoverageReader(reader)
         self._texts = LineTexts(sources)
         self._table = TraceList(self.navigator.rows, self._texts, id="trace")
@@ -128,6 +128,7 @@ class TraceApp(App[int]):
                         yield self._minimap
             yield Splitter(vertical=True, id="split-inspector")
             yield Inspector(id="inspector")
+        yield Verdict(id="verdict")
         yield Banner(id="banner")
         yield Prompt(self.entered, id="prompt")
         yield StatusBar(id="status")
@@ -136,13 +137,10 @@ class TraceApp(App[int]):
         """Start the threads and the timer."""
         self.decoding = Background(self, "inspector", self._presenter.present, self._decoded, self.fail)
         self.loading = Background(self, "source", self._documents.load, self._loaded, self.fail)
-        self.stepping = Background(
-            self, "stepping", self._stepper.step, self._stepped, self.fail, newest=False
-        )
         self.covering = Background(self, "coverage", self._coverage.read, self._counted, self.fail)
         self.texting = Background(self, "lines", self._texts.load, self._texts_loaded, self.fail)
         self._background.append(self.filter.start(self, self.filtered, self.fail))
-        self._background += [self.decoding, self.loading, self.stepping, self.covering, self.texting]
+        self._background += [self.decoding, self.loading, self.covering, self.texting]
         self._table.focus()
         self._tick(first=True)
         if not self.navigator.current and self.navigator.rows.events:
@@ -286,7 +284,7 @@ class TraceApp(App[int]):
         navigator, no = self.navigator, self.navigator.current
         there = self.trace.first_no <= no <= len(self.trace)
         packet = int(self.trace.heads(no, no)[0]["packet"]) if there else 0
-        broken, only = frozenset(navigator.breakpoints), navigator.rows.only_packet
+        broken, only = navigator.breakpoints, navigator.rows.only_packet
         now = (len(self.trace), self.trace.finished, self.trace.plan, packet, broken, only)
         if self._covered == now or self.covering.busy:
             return
@@ -334,7 +332,7 @@ class TraceApp(App[int]):
 
     def show_breakpoints(self) -> None:
         """Show changed breakpoints."""
-        self._table.breakpoints = frozenset(self.navigator.breakpoints)
+        self._table.breakpoints = self.navigator.breakpoints
         self._table.refresh()
         self._show_marks()
         self._order_coverage()
@@ -356,32 +354,9 @@ class TraceApp(App[int]):
         since = f", * since {content.previous:,}" if content.previous is not None else ""
         inspector.note(f"event {content.no:,}{since}")
 
-    def step(self, command: str) -> None:
-        """Order a step; several may wait in turn."""
-        if command.endswith("continue") and not self.navigator.breakpoints:
-            self.main.query_one(Banner).show_notice("no breakpoint is set: b sets one on the source line")
-            return
-        direction = "earlier" if command.startswith("reverse-") else "later"
-        self._order_step(command, frozenset(self.navigator.breakpoints), f"{command}: no {direction} event")
-
-    def run_to(
-        self, found: frozenset[int], failure: str, *, forward: bool = True, wrap: bool = False
-    ) -> None:
-        """Go to the next event, or the one before, at one of these instructions."""
-        self._order_step("continue" if forward else "reverse-continue", found, failure, wrap=wrap)
-
-    def _order_step(self, command: str, found: frozenset[int], failure: str, *, wrap: bool = False) -> None:
-        start = None if self.stepping.busy else Stop(self.navigator.current, self.navigator.level)
-        packet = self.navigator.rows.only_packet
-        self.stepping.order(StepOrder(command, start, packet, found, failure, wrap))
-
-    def _stepped(self, order: StepOrder, stop: Stop | None) -> None:
-        if not self.shown:
-            return
-        if stop is None:
-            self.main.query_one(Banner).show_notice(order.failure)
-        else:
-            self.go(stop.no, level=stop.up)
+    def notice(self, text: str) -> None:
+        """Say something for a few seconds."""
+        self.main.query_one(Banner).show_notice(text)
 
     def fail(self, error: BaseException) -> None:
         """Show an error that happened elsewhere; one of our own making goes to the log in full."""

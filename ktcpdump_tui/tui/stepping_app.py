@@ -1,0 +1,157 @@
+"""Stepping, breakpoints and drops: what is ordered from the thread that walks through the trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.trace.stepping import Stop
+from ktcpdump_tui.tui.background import Background
+from ktcpdump_tui.tui.banner import Banner
+from ktcpdump_tui.tui.source_view import SourceView
+from ktcpdump_tui.tui.stepper import StepOrder, TraceStepper
+from ktcpdump_tui.tui.stops_screen import StopsScreen
+from ktcpdump_tui.tui.trace_app import TraceApp
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.tui.stepper import Arrival
+    from ktcpdump_tui.tui.stops import StopPoint
+
+#: Seconds after which a step that is still on its way is spoken of.
+_LONG: Final = 0.5
+
+
+class SteppingApp(TraceApp):
+    """A TraceApp in which one can step."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._stepper = TraceStepper(self.open_trace, self.make_values)
+        self._serial = 0
+        self._repeated: tuple[str, int] | None = None
+
+    def on_mount(self) -> None:
+        """Start the thread (TraceApp's own on_mount is called as well)."""
+        self.stepping = Background(
+            self, "stepping", self._stepper.step, self._stepped, self.fail, newest=False
+        )
+        self._background.append(self.stepping)
+
+    # Steps
+
+    def action_step(self, command: str, count: int = 1) -> None:
+        """Step, in gdb's words."""
+        if not self.navigator.current:
+            return
+        self._repeated = (command, count)
+        stops = self.navigator.stops
+        if command.endswith("continue") and not stops.rules():
+            disabled = "every breakpoint is disabled: B lists them" if len(stops) else "no breakpoint is set"
+            self.notice(f"{disabled}{'' if len(stops) else ': b sets one on the source line'}")
+            return
+        direction = "earlier" if command.startswith("reverse-") else "later"
+        self._order(command, failure=f"{command}: no {direction} event", count=count, rules=stops.rules())
+
+    def action_repeat(self) -> None:
+        """Do the last step again, as Enter does in gdb."""
+        if self._repeated is None:
+            self.notice("there is no step to repeat yet")
+        else:
+            self.action_step(*self._repeated)
+
+    def action_across(self) -> None:
+        """Let steps go on in other packets, or stay in one."""
+        self.navigator.across = not self.navigator.across
+        self.notice(
+            "steps go on in whatever packet the CPU works on next"
+            if self.navigator.across
+            else "steps stay in this packet"
+        )
+
+    def advance(self, insns: frozenset[int], failure: str) -> None:
+        """Go on to one of these instructions, or to the end of this frame."""
+        self._order("advance", failure=failure, insns=insns, rules=self.navigator.stops.rules())
+
+    def action_advance(self) -> None:
+        """Go on to the source line under the cursor, or to the end of this frame."""
+        view = self.main.query_one(SourceView)
+        file, line = view.document.file, view.cursor + 1
+        insns = self.navigator.at_line(file, line)
+        if insns:
+            self.advance(insns, f"{file}:{line} is not reached any more")
+        else:
+            self.notice(f"no instruction of {file}:{line} is in the plan")
+
+    def run_to(
+        self, found: frozenset[int], failure: str, *, forward: bool = True, wrap: bool = False
+    ) -> None:
+        """Go to the next event, or the one before, at one of these instructions."""
+        self._order("run" if forward else "reverse-run", failure=failure, insns=found, wrap=wrap)
+
+    def last_write(self, expression: str) -> None:
+        """Go back to who wrote the value of an expression last."""
+        self._order("last", failure=f"nothing before changes {expression}", text=expression)
+
+    def _order(self, command: str, **details: Any) -> None:
+        start = None if self.stepping.busy else Stop(self.navigator.current, self.navigator.level)
+        self._serial += 1
+        packet = self.navigator.rows.only_packet
+        order = StepOrder(
+            command, start, packet, across=self.navigator.across, serial=self._serial, **details
+        )
+        self.stepping.order(order)
+        self.set_timer(_LONG, lambda: self._still(order.serial))
+
+    def _still(self, serial: int) -> None:
+        if self.shown and self.stepping.busy and serial == self._serial:
+            self.notice("searching … Esc gives up")
+
+    def give_up(self) -> bool:
+        """Give up the steps on their way; return whether there were any."""
+        if not self.stepping.busy:
+            return False
+        self._stepper.cancel(self._serial)
+        return True
+
+    def _stepped(self, _order: StepOrder, arrival: Arrival) -> None:
+        if not self.shown:
+            return
+        stops = self.navigator.stops
+        for number, times in arrival.passed.items():
+            stops.passed(number, times)
+        if arrival.reached is not None:
+            stops.arrived(arrival.reached)
+            self.show_breakpoints()
+        if arrival.stop is not None:
+            self.go(arrival.stop.no, level=arrival.stop.up)
+        banner = self.main.query_one(Banner)
+        if arrival.note:
+            banner.show_notice(arrival.note)
+        elif banner.message.startswith("searching"):
+            banner.dismiss()
+
+    # Breakpoints
+
+    def action_breakpoint(self) -> None:
+        """Set or clear a breakpoint on the line under the source pane's cursor."""
+        view = self.main.query_one(SourceView)
+        if view.document.file:
+            self.toggle_break(f"{view.document.file}:{view.cursor + 1}")
+
+    def toggle_break(self, location: str) -> None:
+        """Set or clear a location's breakpoint, and say so."""
+        try:
+            found, is_set = self.navigator.stops.toggle(location)
+        except UserError as error:
+            self.notice(str(error))
+            return
+        self.show_breakpoints()
+        self.notice(f"breakpoint {'set' if is_set else 'cleared'}: {found}")
+
+    def action_stops(self) -> None:
+        """List the breakpoints, watches and catches."""
+        self.push_screen(StopsScreen(self.navigator.stops, self.show_breakpoints), self._go_to_stop)
+
+    def _go_to_stop(self, point: StopPoint | None) -> None:
+        if point is not None and point.insns:
+            self.run_to(point.insns, f"no event at {point.text}", wrap=True)
