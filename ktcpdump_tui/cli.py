@@ -98,7 +98,7 @@ def _session(options: Options) -> Session:
         from ktcpdump_tui.commands.ssh_session import SshSession
 
         return SshSession(options, Console(verbose=options.verbose))
-    from ktcpdump_tui.commands.session import LiveSession, StreamSession
+    from ktcpdump_tui.commands.live_session import LiveSession, StreamSession
 
     if options.record == "-":
         return StreamSession(options, Console(piped=True))

@@ -46,7 +46,7 @@ def _check() -> int:
 def _list(options: Options) -> int:
     """Print the plan of a SPEC: a line for each instruction, with its state and why."""
     from ktcpdump_tui.capture.target import MANY_ENTRIES, TargetKernel
-    from ktcpdump_tui.commands.session import capture_options
+    from ktcpdump_tui.commands.live_session import capture_options
 
     check_live()
     assert options.list is not None

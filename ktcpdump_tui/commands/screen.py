@@ -36,6 +36,7 @@ def show_trace(options: Options, trace: Trace) -> int:
 
 def show_capture(session: Session) -> int:
     """Show a capture until the user quits, which ends it; then print its counts as ``--no-tui`` does."""
+    from ktcpdump_tui.config.settings import load_settings
     from ktcpdump_tui.tui.app import DebuggerApp
     from ktcpdump_tui.tui.run import run
 
@@ -47,14 +48,18 @@ def show_capture(session: Session) -> int:
         packets = _packets(options, trace, session)
         sources = sources_of([*options.sources, *session.source_places], trace)
         app = DebuggerApp(trace, sources, control=session, watches=options.watches, make_judge=make_judge)
+        app.ask_on_quit = load_settings().ask_on_quit
         status = run(app)
         session.stop()
         session.join()
         if packets is not None:
             packets.finish()
+        recorded = session.finish()
         trace.refresh()
         if trace.summary is not None:
             say("\n".join(counts(trace.summary)))
+        if recorded is not None:
+            say(recorded)
     if session.error is not None:
         raise session.error
     return status

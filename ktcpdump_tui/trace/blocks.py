@@ -19,7 +19,7 @@ from ktcpdump_tui.trace.writer import STATE_IDS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from ktcpdump_tui.trace.codec import Array
@@ -288,6 +288,20 @@ class NoteBlocks:
                 raise self._db.damaged(f"note block {number}: a state note is cut off")
             found[at] = np.ascontiguousarray(np.frombuffer(data, "u1")[places]).view("<u4")[:, 0]
         return found
+
+    def after(self, number: int, size: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (id, size, bytes) of the notes committed behind ``size`` bytes of block ``number``."""
+        for (block,) in self._db.all("SELECT id FROM note_block WHERE id >= ? ORDER BY id", (number,)):
+            row = self._db.one("SELECT size, data FROM note_block WHERE id = ?", (block,))
+            if row is None:
+                continue  # removed meanwhile (--max-size)
+            try:
+                data = codec.decompress(row[1], row[0])
+            except (ValueError, TypeError) as error:
+                raise self._db.damaged(f"note block {block}: {error}") from error
+            fresh = data[size:] if block == number else data
+            if fresh:
+                yield block, len(data), fresh
 
     def _block(self, number: int, offset: int) -> bytes | None:
         kept = self._blocks.get(number)

@@ -338,6 +338,10 @@ class Trace:
         except (ValueError, TypeError) as error:
             raise self._db.damaged(f"{name}: {error}") from error
 
+    def raw_notes(self, block: int = 0, size: int = 0) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (block, size, notes) behind ``size`` bytes of ``block``; give the last ones to go on."""
+        return self._notes.after(block, size)
+
     def blob_names(self) -> list[str]:
         """Return the names of the stored blobs, sorted."""
         return [name for (name,) in self._db.all("SELECT name FROM blob ORDER BY name")]

@@ -245,7 +245,7 @@ class DebuggerApp(SteppingApp, DropApp, LiveApp):
 
     async def action_quit(self) -> None:
         """End; who started the capture stops it when the screen is gone, and prints its counts."""
-        self.exit(0)
+        self.leave()
 
     async def action_interrupt(self) -> None:
         """End, whatever is on the screen."""

@@ -32,7 +32,6 @@ _ACTIONS: Final = {
     "next-drop": "next_drop(True)",
     "previous-drop": "next_drop(False)",
     "help": "help",
-    "quit": "quit",
 }
 
 
@@ -45,6 +44,13 @@ async def run(app: DebuggerApp, command: Command) -> None:
         await app.run_action(f"app.{_ACTIONS[name]}")
     elif name in ("probe", "unprobe"):
         app.order_probes(name, argument)
+    elif name in ("record", "save", "export"):
+        app.keep(name, argument, force=command.force)
+    elif name == "quit":
+        if command.force:
+            app.exit(0)
+        else:
+            app.leave()
     elif name == "stop":
         _stop(app)
     elif name == "goto":

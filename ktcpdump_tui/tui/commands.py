@@ -50,6 +50,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "disassemble": ("", "show or hide the instructions"),
     "probe": ("SPEC", "probe more while the capture runs: what -i takes, such as tcp_v4_rcv:*"),
     "unprobe": ("SPEC", "remove these probes; their events stay"),
+    "record": ("FILE", "keep the capture in FILE.ktrace: all of it so far, and what is still to come"),
+    "save": ("FILE [all | FILTER]", "save what is listed, or all, as FILE.ktrace; save! replaces a file"),
+    "export": ("FILE [all | FILTER]", "write .pcap .pcapng .jsonl .txt .info .parquet, by the suffix"),
     "stop": ("", "end the capture, and go on looking at it"),
     "log": ("", "what was written on standard error"),
     "theme": ("dark|light|ansi", "change the colours"),
@@ -68,13 +71,17 @@ SHORT: Final = {
     "p": "packet", "g": "goto", "w": "watch",
 }  # fmt: skip
 
+#: Commands that a ``!`` has do what they else ask about or refuse: replace a file, throw a capture away.
+FORCED: Final = frozenset(("record", "save", "export", "quit"))
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command of COMMANDS, and what follows it."""
+    """A command of COMMANDS, and what follows it; ``force`` where a ``!`` stands behind its name."""
 
     name: str
     argument: str = ""
+    force: bool = False
 
 
 def parse(text: str) -> Command | None:
@@ -91,6 +98,7 @@ def parse(text: str) -> Command | None:
         return Command("goto", word.replace(",", ""))
     if match := re.fullmatch(r"(\d+)\s*([a-z-]+)", text):
         word, argument = match[2], match[1]  # 5n, as vim counts
+    force, word = word.endswith("!"), word.removesuffix("!")
     name = SHORT.get(word, word)
     if name not in COMMANDS:
         found = [known for known in COMMANDS if known.startswith(name)]
@@ -110,7 +118,9 @@ def parse(text: str) -> Command | None:
         argument = argument.replace(",", "")
         if not argument.isdecimal():
             raise UsageError(f"'{argument}' is not a number", f":{name} {_EXAMPLES[name]}")
-    return Command(name, argument)
+    if force and name not in FORCED:
+        raise UsageError(f"'{name}' takes no !", f":{name}")
+    return Command(name, argument, force)
 
 
 _EXAMPLES: Final = {
@@ -118,5 +128,6 @@ _EXAMPLES: Final = {
     "display": "iph->ttl", "undisplay": "iph->ttl", "unwatch": "iph->ttl", "last": "iph->ttl",
     "catch": "drop",
     "condition": "1 skb->len > 100", "ignore": "1 10", "info": "break", "advance": "488",
-    "list": "net/ipv4/ip_input.c:488", "probe": "ip_rcv_core:*", "unprobe": "ip_rcv_core+*", "theme": "light",
+    "list": "net/ipv4/ip_input.c:488", "probe": "ip_rcv_core:*", "unprobe": "ip_rcv_core+*",
+    "record": "ping.ktrace", "save": "ping.ktrace", "export": "ping.pcapng", "theme": "light",
 }  # fmt: skip

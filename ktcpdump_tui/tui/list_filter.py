@@ -88,6 +88,10 @@ class ListFilter:
             self._make_judge(criteria.expression)
         return criteria
 
+    def judge(self, criteria: Criteria) -> Predicate | None:
+        """Return a judge of packets for criteria that ``check`` gave; None where they have no expression."""
+        return self._make_judge(criteria.expression) if criteria.expression and self._make_judge else None
+
     def apply(self, text: str) -> None:
         """List what ``text`` selects, all events where it is empty. UsageError where it is wrong."""
         self.criteria = self.check(text)
@@ -107,8 +111,7 @@ class ListFilter:
         if order.until > len(self._trace):
             self._trace.refresh()
         if self._filter is None or self._filter.criteria is not order.criteria:
-            expression = order.criteria.expression
-            judge = self._make_judge(expression) if expression and self._make_judge else None
+            judge = self.judge(order.criteria)
             self._filter = PostFilter(self._trace, order.criteria, judge)
         complete = self._filter.scan(SLICE)
         return Found(self._filter.numbers(0, len(self._filter)), self._filter.scanned, complete)

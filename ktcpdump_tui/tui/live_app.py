@@ -1,13 +1,18 @@
-"""What a running capture can be asked for from the screen: probes to add and to remove."""
+"""What can be asked for from the screen: probes to add and to remove, and files to keep the trace in."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
-from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.errors import UsageError, UserError
+from ktcpdump_tui.trace.saving import check_new
 from ktcpdump_tui.tui.callee_screen import CalleeScreen
 from ktcpdump_tui.tui.disassembly import DisassemblyView
+from ktcpdump_tui.tui.keeping import Job, Keeping, job, take_apart
 from ktcpdump_tui.tui.probing import Probing, callees, function_at
+from ktcpdump_tui.tui.prompt import Prompt
+from ktcpdump_tui.tui.quit_screen import QuitScreen
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.trace_app import TraceApp
 
@@ -21,14 +26,94 @@ class LiveApp(TraceApp):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.probing = Probing(self.control, self.notice, self.fail)
+        #: Whether a capture that is kept nowhere is asked for before it is thrown away.
+        self.ask_on_quit = True
+        self._saved = 0
+        self._told_progress = ""
+        self._record_error: BaseException | None = None
 
     def on_mount(self) -> None:
         """Look at what was asked for, now and then (TraceApp's own on_mount is called as well)."""
+        self.keeping = Keeping(self, self.open_reader, self._written, self.fail)
         self.set_interval(_LOOK, self._look)
 
+    def on_unmount(self) -> None:
+        """End what is being written."""
+        self.keeping.close()
+
     def _look(self) -> None:
+        if not self.shown:
+            return
+        self.probing.look()
+        progress = self.keeping.progress
+        if progress and progress != self._told_progress:
+            self.notice(progress)
+        self._told_progress = progress
+        if self.control is not None and self.control.record_error is not self._record_error:
+            self._record_error = self.control.record_error
+            if self._record_error is not None:
+                self.fail(self._record_error)
+
+    # Keeping it
+
+    def keep(self, verb: str, argument: str, *, force: bool = False) -> None:
+        """Carry out ``:record``, ``:save`` or ``:export``."""
+        if verb == "record":
+            self._record(argument, force=force)
+            return
+        if self.keeping.busy:
+            raise UsageError("a file is being written already", "wait for it, or Esc gives it up")
+        only = self.navigator.rows.only_packet
+        listed = f"{self.filter.text} packet:{only}" if only is not None else self.filter.text
+        ordered = job(
+            verb, argument, force=force, shown=self.filter, listed=listed.strip(), watches=tuple(self.watches)
+        )
+        self.keeping.order(ordered)
+
+    def _record(self, argument: str, *, force: bool) -> None:
+        if self.control is None:
+            raise UsageError(
+                "this is a recorded trace: there is nothing to record", ":save FILE makes a copy"
+            )
+        name, rest = take_apart(argument)
+        if rest:
+            raise UsageError(f"record takes a file and nothing else, not '{rest}'", f":record {name}")
+        path = check_new(Path(name), replace_it=force)
+        self.control.record(path)
+        self.notice(f"recording into {path}, from the first event on")
+
+    def _written(self, done: Job, count: int) -> None:
+        if done.verb == "save" and done.what == "events":
+            self._saved = count
         if self.shown:
-            self.probing.look()
+            self.notice(f"{count:,} {done.what} written to {done.path}")
+
+    def give_up(self) -> bool:
+        """Give up what is being written; False where nothing is."""
+        if not self.keeping.busy:
+            return False
+        self.keeping.cancel()
+        return True
+
+    def leave(self) -> None:
+        """End, after asking where a capture would be thrown away."""
+        if not self._would_lose() or isinstance(self.screen, QuitScreen):
+            self.exit(0)
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "quit":
+                self.exit(0)
+            elif answer == "record":
+                self.main.query_one(Prompt).ask(":", "record ")
+
+        self.push_screen(QuitScreen(len(self.trace)), answered)
+
+    def _would_lose(self) -> bool:
+        """Tell whether there are events that are in no file but the temporary one."""
+        if self.control is None or not self.ask_on_quit or self.control.kept is not None:
+            return False
+        return len(self.trace) > self._saved
 
     # Probes
 

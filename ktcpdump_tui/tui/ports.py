@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from pathlib import Path
 
     from ktcpdump_tui.debuginfo.source import Missing, SourceText
 
@@ -53,6 +54,23 @@ class CaptureControl(Protocol):
     @property
     def doing(self) -> str:
         """What it is at now, such as "defining probes 16/200"; empty where there is nothing to tell."""
+        ...
+
+    @property
+    def kept(self) -> Path | None:
+        """The file that has, or will have, the whole trace; None where it is deleted at the end."""
+        ...
+
+    @property
+    def record_error(self) -> BaseException | None:
+        """Why nothing is recorded into that file any more."""
+        ...
+
+    def record(self, path: Path) -> None:
+        """Keep the trace in ``path``: what it has, and what is still to come. Returns at once.
+
+        Raises UserError where the trace is kept already, or cannot be.
+        """
         ...
 
     def probe(self, spec: str) -> Future[str]:

@@ -97,7 +97,7 @@ class TraceApp(App[int]):
         self.navigator = Navigator(trace, follow=control is not None)
         self.sources = sources
         self._documents = Documents(sources)
-        reader = open_trace or (lambda: Trace.open(trace.path))
+        reader = self.open_reader = open_trace or (lambda: Trace.open(trace.path))
         self.filter = ListFilter(self.navigator.rows, reader, make_judge)
         self.filter.apply(filter_text)
         self._presenter = Presenter(reader, make_values)

@@ -67,7 +67,9 @@ class Control:
     """A capture that goes on."""
 
     state = CaptureState.RUNNING
-    error = None
+    error = record_error = None
+    can_probe = False
+    kept = Path("kept.ktrace")
 
     def stop(self) -> None:
         """Do nothing: the bench stops it."""

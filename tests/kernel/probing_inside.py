@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -14,9 +15,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ktcpdump_tui.capture import functions
+from ktcpdump_tui.capture.functions import KernelTypes
 from ktcpdump_tui.capture.options import CaptureOptions
 from ktcpdump_tui.capture.session import CaptureSession
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.kernel.btf import Btf
+from ktcpdump_tui.kernel.symbols import Kallsyms
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
 
@@ -29,6 +34,11 @@ KPROBES = Path("/sys/kernel/debug/kprobes/list")
 PACKETS_PER_PING = 2
 
 
+def tell(text: str) -> None:
+    """Say on stderr what was done, for whoever looks for what takes so long."""
+    print(f"{time.clock_gettime(time.CLOCK_BOOTTIME):7.1f} s  {text}", file=sys.stderr, flush=True)
+
+
 class Run:
     """A capture of pings into a file."""
 
@@ -37,6 +47,7 @@ class Run:
             CaptureOptions(expression="icmp", debug_image=vmlinux, guard=0, **options), TraceWriter(path)
         )
         self.session.start()
+        tell("started")
         self.trace = Trace.open(path)
         self.steps: list[dict[str, Any]] = []
 
@@ -61,6 +72,7 @@ class Run:
         """Wait for further events of a function; return how many came."""
         before = self.counts()[symbol]
         self.until(lambda: self.counts()[symbol] >= before + events)
+        tell(f"{self.counts()[symbol] - before} events of {symbol}")
         return self.counts()[symbol] - before
 
     def change(self, verb: str, spec: str) -> str:
@@ -69,6 +81,7 @@ class Run:
             said = getattr(self.session, verb)(spec)
         except UserError as error:
             said = f"refused: {error}"
+        tell(str(said))
         self.steps.append({"said": said, "events": len(self.trace), "probed": probed()})
         return str(said)
 
@@ -155,20 +168,23 @@ def lines(folder: Path, vmlinux: Path) -> dict[str, Any]:
     return told | run.end()
 
 
-def survey(folder: Path, vmlinux: Path) -> dict[str, Any]:
-    """A survey of all functions, of which one is expanded to its lines, and folded again."""
-    run = Run(folder / "survey.ktrace", vmlinux, specs=(), survey=True)
-    told: dict[str, Any] = {}
+def many(folder: Path, vmlinux: Path) -> dict[str, Any]:
+    """The entries of many functions at once, as a survey has them; one is expanded to lines, and folded."""
+    kallsyms = Kallsyms.read()
+    takers = {one.symbol.name for one in functions.survey(kallsyms, KernelTypes(Btf.read()), [])}
+    chosen = sorted(name for name in takers if re.match(r"(ip|icmp|arp|udp|raw|neigh)_", name))
+    run = Run(folder / "many.ktrace", vmlinux, specs=tuple(chosen))
+    told: dict[str, Any] = {"functions": len(chosen)}
     with pings(0.2):
         told["before"] = run.more("ip_rcv_core")
         run.change("probe", "ip_rcv_core:*")
         told["lines"] = run.more("ip_rcv_core", 100)
-        run.change("unprobe", "ip_rcv_core:*")
+        run.change("unprobe", "ip_rcv_core+*")
         told["still"] = run.more("ip_rcv")
     return told | run.end()
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
-        scene = {"lines": lines, "survey": survey}[sys.argv[1]]
+        scene = {"lines": lines, "many": many}[sys.argv[1]]
         print(json.dumps(scene(Path(name), Path(sys.argv[2]))))

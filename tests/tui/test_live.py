@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from textual import events
@@ -19,6 +20,9 @@ class Control:
     state: CaptureState = CaptureState.RUNNING
     error: BaseException | None = None
     stopped: int = 0
+    can_probe: bool = False
+    kept: Path | None = Path("kept.ktrace")
+    record_error: BaseException | None = None
 
     def stop(self) -> None:
         self.stopped += 1

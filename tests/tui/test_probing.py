@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from tui_capture import C_FILE, Capture
@@ -26,6 +27,8 @@ class Control:
     error: BaseException | None = None
     can_probe: bool = True
     doing: str = ""
+    kept: Path | None = Path("kept.ktrace")
+    record_error: BaseException | None = None
     asked: list[tuple[str, str]] = field(default_factory=list)
     answers: list[Future[str]] = field(default_factory=list)
 
