@@ -24,7 +24,10 @@ class CalleeScreen(ModalScreen[str | None]):
         width: auto; min-width: 52; max-width: 90%; height: auto; max-height: 80%; padding: 0 1;
         background: $background; border: round $rule-focus;
     }
-    CalleeScreen OptionList { height: auto; max-height: 12; border: none; background: $background; }
+    CalleeScreen OptionList, CalleeScreen OptionList:focus {
+        width: auto; min-width: 56; height: auto; max-height: 12; border: none; padding: 0;
+        background: $background;
+    }
     CalleeScreen Static { width: auto; color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from ktcpdump_tui.errors import UsageError, UserError
 from ktcpdump_tui.trace.saving import check_new
+from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.callee_screen import CalleeScreen
 from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.keeping import Job, Keeping, job, take_apart
-from ktcpdump_tui.tui.probing import Probing, callees, function_at
+from ktcpdump_tui.tui.probing import Probing, callees, function_at, went_to
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.quit_screen import QuitScreen
 from ktcpdump_tui.tui.source_pane import SourcePane
@@ -160,7 +162,8 @@ class LiveApp(TraceApp):
         """Offer to probe what a source line calls; False where it calls nothing, or nothing can be probed."""
         if not self.probing.possible:
             return False
-        names = callees(self.trace.plan, file, line)
+        called = partial(went_to, self.trace, TraceValues(self.trace))
+        names = callees(self.trace.plan, file, line, called)
         if not names:
             return False
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ktcpdump_tui.model import Instruction
+    from ktcpdump_tui.trace.trace import Trace
+    from ktcpdump_tui.trace.values import TraceValues
     from ktcpdump_tui.tui.ports import CaptureControl
 
 #: A direct callee's name: ``*rax`` and addresses are none.
@@ -87,20 +89,29 @@ class Probing:
                 self._say(text)
 
 
-def callees(plan: Sequence[Instruction], file: str, line: int) -> list[str]:
+def callees(
+    plan: Sequence[Instruction], file: str, line: int, called: Callable[[Instruction], str | None]
+) -> list[str]:
     """Return the functions called on a source line, inlined code of it included, that can be looked into.
 
-    Those with more than their entry probed are left out.
+    ``called`` tells where an indirect call went. Those with more than their entry probed are left out.
     """
     probed = Counter(one.symbol for one in plan if one.probe is ProbeState.ATTACHED)
     names: dict[str, None] = {}
     for one in plan:
         if one.call is None or not _at(one, file, line):
             continue
-        name = _NAME.match(one.call)
+        name = _NAME.match((called(one) or "") if one.call.startswith("*") else one.call)
         if name and probed[name[0]] < 2 and not _NOISE.match(name[0]):
             names[name[0]] = None
     return list(names)
+
+
+def went_to(trace: Trace, values: TraceValues, instruction: Instruction) -> str | None:
+    """Return what an indirect call went to the last time it was executed; None where that is not known."""
+    for numbers, _ in trace.chunks(len(trace) + 1, True, insns=[instruction.index]):
+        return values.call(trace.event(int(numbers[-1])))
+    return None
 
 
 def function_at(plan: Sequence[Instruction], file: str, line: int) -> str | None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tui_capture import C_FILE, Capture
+from tui_capture import C_FILE, Capture, skb_of
 
 from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.kernel.names import pack_names
+from ktcpdump_tui.kernel.symbols import Kallsyms
 from ktcpdump_tui.model import Flow, Instruction, ProbeState, SourceLine
+from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.callee_screen import CalleeScreen
 from ktcpdump_tui.tui.ports import CaptureState
@@ -139,6 +142,23 @@ async def test_keys_probe_the_line_or_the_function_under_the_cursor(debugger, ca
         view.cursor = 8
         await driver.press(key)
         assert control.asked == [asked]
+
+
+async def test_an_indirect_call_leads_to_where_it_went_last(debugger, capture):
+    """The call goes through rdi, in which these events have the packet: its address is a function's here."""
+    capture.plan[5] = replace(capture.plan[5], call="*rdi", target=None)
+    capture.writer.write_plan(capture.plan)
+    addresses = [(skb_of(2), "ip_demo_other"), (skb_of(3), "ip_demo_output"), (skb_of(4), "after")]
+    symbols = "".join(f"{address:016x} T {name}\n" for address, name in addresses)
+    capture.writer.put_blob(blobs.KALLSYMS, pack_names(Kallsyms(symbols.encode())))
+    capture.packet()
+    capture.packet()
+    async with debugger(capture.path, control=Control()) as driver:
+        await driver.until(lambda: driver.app.source_file == C_FILE, "the source is shown")
+        driver.app.look_into(C_FILE, 24)
+        await driver.until()
+        assert "ip_demo_output" in driver.text()
+        assert "ip_demo_other" not in driver.text()
 
 
 async def test_the_trace_lists_row_is_expanded_to_lines(debugger, capture):
