@@ -209,6 +209,8 @@ class EventBlocks:
             f"SELECT count, {column} FROM event_data JOIN event_block USING (id) WHERE id = ?",  # noqa: S608
             (block.id,),
         )
+        if row is None and self._db.one("SELECT 1 FROM event_block WHERE id = ?", (block.id,)):
+            raise self._db.damaged(f"events {block.first_no} to {block.end_no - 1} are missing")
         if row is None:
             raise IndexError(f"events {block.first_no} to {block.end_no - 1} were removed (--max-size)")
         count, data = row
