@@ -60,6 +60,7 @@ class Options:
     ssh: tuple[str, ...] = ()
     control: bool = False
     check: bool = False
+    profile: str | None = None
     verbose: bool = False
     command_line: tuple[str, ...] = ()
 

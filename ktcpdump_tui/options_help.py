@@ -132,6 +132,8 @@ GROUPS: Final[tuple[tuple[str, tuple[Row, ...]], ...]] = (
     (
         "help",
         (
+            Row(("--profile",), "profile", "text",
+                "breakpoints, watches and columns of the screen kept under this name", "NAME"),
             Row(("-v", "--verbose"), "verbose", "flag", "say more on stderr; show tracebacks"),
             Row(("-V", "--version"), "version", "version", "show the version"),
             Row(("-h", "--help"), "help", "help", "show this"),

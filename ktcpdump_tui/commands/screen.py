@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.commands.console import counts, say, signals_stop
 from ktcpdump_tui.commands.outputs import FileBeside
@@ -27,6 +28,8 @@ def show_trace(options: Options, trace: Trace) -> int:
         watches=options.watches,
         make_judge=make_judge,
         filter_text=options.expression,
+        place=True,
+        **_kept(options),
     )
     status = run(app)
     if packets is not None:
@@ -36,7 +39,6 @@ def show_trace(options: Options, trace: Trace) -> int:
 
 def show_capture(session: Session) -> int:
     """Show a capture until the user quits, which ends it; then print its counts as ``--no-tui`` does."""
-    from ktcpdump_tui.config.settings import load_settings
     from ktcpdump_tui.tui.app import DebuggerApp
     from ktcpdump_tui.tui.run import run
 
@@ -47,8 +49,10 @@ def show_capture(session: Session) -> int:
     with trace:
         packets = _packets(options, trace, session)
         sources = sources_of([*options.sources, *session.source_places], trace)
-        app = DebuggerApp(trace, sources, control=session, watches=options.watches, make_judge=make_judge)
-        app.ask_on_quit = load_settings().ask_on_quit
+        app = DebuggerApp(
+            trace, sources, control=session, watches=options.watches, make_judge=make_judge, **_kept(options)
+        )
+        app.ask_on_quit = app.settings.ask_on_quit
         status = run(app)
         session.stop()
         session.join()
@@ -63,6 +67,17 @@ def show_capture(session: Session) -> int:
     if session.error is not None:
         raise session.error
     return status
+
+
+def _kept(options: Options) -> dict[str, Any]:
+    """Return the settings and profiles, as the application takes them."""
+    from ktcpdump_tui.config import Profiles, load_settings
+
+    settings, profiles = load_settings(), Profiles()
+    if options.profile is not None:
+        profiles.load(options.profile)  # a name that is none is said before anything is drawn
+        settings = replace(settings, profile=options.profile)
+    return {"settings": settings, "profiles": profiles}
 
 
 def make_judge(expression: str) -> Predicate:

@@ -13,28 +13,27 @@ from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.drop_app import DropApp
 from ktcpdump_tui.tui.field_tree import FieldTree
+from ktcpdump_tui.tui.find_app import FILTER, SEARCHES, FindApp
 from ktcpdump_tui.tui.help_screen import HelpScreen
 from ktcpdump_tui.tui.inspector import NAMES, Inspector
+from ktcpdump_tui.tui.kept_app import KeptApp
 from ktcpdump_tui.tui.live_app import LiveApp
 from ktcpdump_tui.tui.log_screen import LogScreen
 from ktcpdump_tui.tui.palette import DARK, LIGHT
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import SourceView
-from ktcpdump_tui.tui.stepping_app import SteppingApp
 from ktcpdump_tui.tui.trace_list import TraceList
 
 #: What our keys do; of that, what is done whatever is on the screen.
-_ACTIONS = frozenset(binding.action.partition("(")[0] for binding in bindings.BINDINGS)
+_ACTIONS = frozenset(binding.action.partition("(")[0] for binding in bindings.BINDINGS) | {"digit"}
 _EVERYWHERE = frozenset(("interrupt", "app.focus_next", "app.focus_previous"))
 
 
-class DebuggerApp(SteppingApp, DropApp, LiveApp):
+class DebuggerApp(FindApp, DropApp, KeptApp, LiveApp):
     """The application with its keys and commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(bindings.BINDINGS)
-
-    _searched = ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether an action may be done now: our keys are letters while one types."""
@@ -127,9 +126,9 @@ class DebuggerApp(SteppingApp, DropApp, LiveApp):
 
     # Searching
 
-    def action_prompt(self, kind: str) -> None:
-        """Ask for a command or for what to search."""
-        self.main.query_one(Prompt).ask(kind)
+    def ask_command(self, text: str) -> None:
+        """Ask for the rest of a command."""
+        self.main.query_one(Prompt).ask(":", text)
 
     def action_watch(self) -> None:
         """Ask for a watch expression."""
@@ -141,11 +140,13 @@ class DebuggerApp(SteppingApp, DropApp, LiveApp):
 
     async def entered(self, kind: str, text: str) -> None:
         """Do what was entered at the prompt."""
-        if kind == "/":
-            self._searched = text or self._searched
-            self.action_search(True)
+        if kind in SEARCHES:
+            self.search(kind, text)
             return
         try:
+            if kind == FILTER:
+                self.apply_filter(text)
+                return
             command = commands.parse(text)
             if command is None:
                 self.action_repeat()
@@ -153,19 +154,6 @@ class DebuggerApp(SteppingApp, DropApp, LiveApp):
                 await command_runner.run(self, command)
         except UserError as error:
             self.main.query_one(Banner).show_error(str(error))
-
-    def action_search(self, forward: bool) -> None:
-        """Go to the next event, or the one before, that matches what was searched for last."""
-        if not self._searched:
-            self.notice("nothing was searched for yet: / searches")
-            return
-        found = self.navigator.matching(self._searched)
-        if not found:
-            self.main.query_one(Banner).show_error(f"nothing in the trace is called {self._searched}")
-            return
-        self.run_to(
-            found, f"no {'later' if forward else 'earlier'} event matches {self._searched}", forward=forward
-        )
 
     # Panes
 
@@ -216,7 +204,7 @@ class DebuggerApp(SteppingApp, DropApp, LiveApp):
 
     def action_help(self) -> None:
         """Show all keys and commands."""
-        sections = [(title, "", list(group)) for title, group in bindings.GROUPS]
+        sections = [(title, "", list(group)) for title, group in self.groups]
         for kind, title in (
             (TraceList, "Trace list"), (SourceView, "Source"), (DisassemblyView, "Instructions"),
             (FieldTree, "Inspector"),

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.tui import stop_commands
-from ktcpdump_tui.tui.palette import ANSI, DARK, LIGHT
+from ktcpdump_tui.tui.palette import NAMES
 from ktcpdump_tui.tui.ports import CaptureState
 
 if TYPE_CHECKING:
     from ktcpdump_tui.tui.app import DebuggerApp
     from ktcpdump_tui.tui.commands import Command
-
-_THEMES: Final = {"dark": DARK, "light": LIGHT, "ansi": ANSI}
 
 _STEPS: Final = frozenset(
     f"{direction}{word}"
@@ -27,6 +25,8 @@ _ACTIONS: Final = {
     "down": "frame(-1)",
     "disassemble": "disassembly",
     "log": "log",
+    "mouse": "mouse",
+    "palette": "palette",
     "across": "across",
     "drop": "drop",
     "next-drop": "next_drop(True)",
@@ -54,14 +54,13 @@ async def run(app: DebuggerApp, command: Command) -> None:
     elif name == "stop":
         _stop(app)
     elif name == "goto":
-        app.go(int(argument))
+        app.goto(argument)
     elif name == "packet":
         _go_to_packet(app, int(argument))
     elif name == "only":
         _only(app, argument)
     elif name == "filter":
-        app.filter.apply(argument)
-        app.filtered()
+        app.apply_filter(argument)
     elif name in stop_commands.COMMANDS:
         stop_commands.COMMANDS[name](app, argument)
     elif name == "list":
@@ -69,10 +68,12 @@ async def run(app: DebuggerApp, command: Command) -> None:
             argument.rpartition(":") if argument.rpartition(":")[2].isdecimal() else (argument, "", "1")
         )
         app.show_file(app.navigator.full_name(file), int(line), inner=False)
+    elif name == "profile":
+        app.use_profile(argument)
     elif name == "theme":
-        if argument not in _THEMES:
+        if argument not in NAMES:
             raise UsageError(f"there is no theme '{argument}'", ":theme dark, :theme light or :theme ansi")
-        app.theme = _THEMES[argument]
+        app.theme = NAMES[argument]
 
 
 def _stop(app: DebuggerApp) -> None:

@@ -10,7 +10,10 @@ from ktcpdump_tui.errors import UsageError
 
 #: Name: what it takes, what it does. The help screen and the completion come from here.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "goto": ("NUMBER", "go to an event (a number alone does the same)"),
+    "goto": (
+        "EVENT|TIME|LOCATION|loss|drop",
+        "go there: 1200 (or that alone), 1.5s, 14:03:02, ip_rcv, F.c:9",
+    ),
     "packet": ("ID", "go to a packet's first event"),
     "only": ("[ID]", "list only this packet's events, or all again"),
     "filter": ("[FILTER]", "list only what a tcpdump expression, fn:, file:, cpu:, packet:, is:drop select"),
@@ -56,6 +59,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "stop": ("", "end the capture, and go on looking at it"),
     "log": ("", "what was written on standard error"),
     "theme": ("dark|light|ansi", "change the colours"),
+    "profile": ("NAME", "go on with other breakpoints, watches and columns"),
+    "mouse": ("", "leave the mouse to the terminal, for selecting text, or take it back"),
+    "palette": ("", "all commands, keys and functions, found by some of their letters"),
     "help": ("", "this screen"),
     "quit": ("", "end"),
 }
@@ -114,7 +120,7 @@ def parse(text: str) -> Command | None:
         raise UsageError(f"'{name}' takes nothing after it", f":{name}")
     if takes == "[COUNT]" and argument and not (argument.isdecimal() and int(argument)):
         raise UsageError(f"'{argument}' is not a count", f":{name} 5")
-    if name in ("goto", "packet") or (name == "only" and argument):
+    if name == "packet" or (name == "only" and argument):
         argument = argument.replace(",", "")
         if not argument.isdecimal():
             raise UsageError(f"'{argument}' is not a number", f":{name} {_EXAMPLES[name]}")
@@ -130,4 +136,5 @@ _EXAMPLES: Final = {
     "condition": "1 skb->len > 100", "ignore": "1 10", "info": "break", "advance": "488",
     "list": "net/ipv4/ip_input.c:488", "probe": "ip_rcv_core:*", "unprobe": "ip_rcv_core+*",
     "record": "ping.ktrace", "save": "ping.ktrace", "export": "ping.pcapng", "theme": "light",
+    "profile": "nat",
 }  # fmt: skip

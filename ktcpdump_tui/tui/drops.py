@@ -35,6 +35,8 @@ _MOST: Final = 6
 _LABEL: Final = re.compile(r"[A-Za-z_]\w*:\s*(?:/\*.*)?$")
 _FREES: Final = re.compile(r"\b(?:kfree_skb\w*|\w*skb\w*_drop|tcp_drop\w*|kfree_skb_reason)\s*\(")
 _NAME: Final = re.compile(r"(?<![\w.>])[A-Za-z_]\w*(?:(?:->|\.)\w+)*(?!\w)(?!\s*\()")
+#: A statement that decides something; a macro that counts has branches as well.
+_CONDITION: Final = re.compile(r"^(?:\} ?else )?(?:if|while|for|switch)\b|\?|&&|\|\|")
 _NO_VARIABLE: Final = re.compile(
     r"[A-Z][A-Z0-9_]*|if|while|switch|for|return|sizeof|NULL|true|false|struct|int"
 )
@@ -95,9 +97,9 @@ class DropReader:
         if decision is None:
             return Drop(packet, no, exact)
         event, said = decision
-        return Drop(
-            packet, no, exact, event.no, event.instruction.addr2line, said, tuple(self._compared(event, said))
-        )
+        line = _outer(event)
+        where = f"{line[0]}:{line[1]}" if line else event.instruction.ksym
+        return Drop(packet, no, exact, event.no, where, said, tuple(self._compared(event, said)))
 
     def _where(self, trace: Trace, packet: Packet) -> tuple[int, bool]:
         """Return the event that dropped the packet: the call that returns to the drop's location."""
@@ -131,7 +133,8 @@ class DropReader:
                 way_out and line and way_out[0] == line[0] and way_out[1] <= line[1] <= way_out[2]
             ):
                 said = self._statement(event)
-                if not self._leads_to_drop(event, before):
+                decides = not said or _CONDITION.search(said) is not None
+                if decides and not self._leads_to_drop(event, before):
                     return event, said
             if line and (before is None or _outer(before) != line):
                 before = event
@@ -190,15 +193,15 @@ class DropReader:
         return False
 
     def _statement(self, event: Event) -> str:
-        source = event.instruction.source
-        return _statement(self._lines(source.file), source.line) if source is not None else ""
+        """Return the statement of the function itself: a branch in what was inlined decides for it."""
+        line = _outer(event)
+        return _statement(self._lines(line[0]), line[1]) if line is not None else ""
 
     def _compared(self, event: Event, said: str) -> Iterator[tuple[str, str]]:
         """Yield the variables in the condition with their values there, or those that can be told."""
         if self._values is None or self._trace is None:
             return
         names = [name for name in dict.fromkeys(_NAME.findall(said)) if not _NO_VARIABLE.fullmatch(name)]
-        whole = [f"{name}" for name in names]
         some = [event]
         for earlier in self._before(self._trace, event):
             if earlier.cfa == event.cfa:
@@ -206,7 +209,7 @@ class DropReader:
             if len(some) > _BEFORE:
                 break
         given = 0
-        for name in whole:
+        for name in names:
             for at in some:
                 try:
                     value = self._values.evaluate(name, at)

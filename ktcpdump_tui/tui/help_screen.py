@@ -28,7 +28,9 @@ _NAMES = {
     "less_than_sign": "<", "left_square_bracket": "[", "right_square_bracket": "]", "ctrl+c": "Ctrl-C",
     "pageup": "PgUp", "pagedown": "PgDn", "enter": "Enter", "tab": "Tab", "shift+tab": "Shift-Tab",
     "delete": "Del", "up": "↑", "down": "↓", "left": "←", "right": "→", "home": "Home", "end": "End",
-    "upper_g": "G", "full_stop": ".", "plus": "+", "minus": "-", "asterisk": "*", "underscore": "_",
+    "upper_g": "G",
+    "ampersand": "&", "backslash": "\\", "ctrl+p": "Ctrl-P", "f1": "F1",
+    "full_stop": ".", "plus": "+", "minus": "-", "asterisk": "*", "underscore": "_",
 }  # fmt: skip
 
 
@@ -59,7 +61,7 @@ class HelpScreen(ModalScreen[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark", "dismiss", "Leave the help"),
+        Binding("escape,q,question_mark,f1", "dismiss", "Leave the help"),
         Binding("j", "down", show=False),
         Binding("k", "up", show=False),
     ]

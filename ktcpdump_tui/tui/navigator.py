@@ -8,7 +8,8 @@ from ktcpdump_tui.tui.event_list import EventList
 from ktcpdump_tui.tui.stops import Stops, same_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import re
+    from collections.abc import Callable, Iterable, Sequence
 
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.trace.trace import Trace
@@ -103,15 +104,26 @@ class Navigator:
             i.index for i in self._plan if i.source and (i.source.file, i.source.line) == (file, line)
         )
 
-    def matching(self, text: str) -> frozenset[int]:
-        """Return the instructions whose symbol+offset, file:line, inlined function or text contains it."""
-        wanted = text.casefold()
-        return frozenset(i.index for i in self._plan if any(wanted in part for part in _searched(i)))
+    @property
+    def functions(self) -> Iterable[tuple[str | None, str]]:
+        """(module, symbol) of each function in the plan."""
+        return self._functions
+
+    def matching(self, pattern: re.Pattern[str], text: Callable[[str, int], str]) -> frozenset[int]:
+        """Return the instructions of which symbol+offset, file:line, text, inlined function or source match.
+
+        ``text`` returns the text of a line of a file, as far as it is known.
+        """
+        return frozenset(
+            i.index for i in self._plan if any(pattern.search(part) for part in _searched(i, text))
+        )
 
 
-def _searched(instruction: Instruction) -> Iterable[str]:
-    yield instruction.ksym.casefold()
-    yield instruction.addr2line.casefold()
-    yield instruction.text.casefold()
+def _searched(instruction: Instruction, text: Callable[[str, int], str]) -> Iterable[str]:
+    yield instruction.ksym
+    yield instruction.addr2line
+    yield instruction.text
     for frame in instruction.inlined_by:
-        yield frame.function.casefold()
+        yield frame.function
+    if instruction.source is not None:
+        yield text(instruction.source.file, instruction.source.line)

@@ -16,6 +16,9 @@ DARK: Final = "ktcpdump-dark"
 LIGHT: Final = "ktcpdump-light"
 ANSI: Final = "ktcpdump-ansi"
 
+#: What people call them.
+NAMES: Final = {"dark": DARK, "light": LIGHT, "ansi": ANSI}
+
 
 def _styles(text: str) -> dict[str, Style]:
     """Parse lines of ``name = rich style``."""

@@ -49,7 +49,7 @@ async def _run(app: DebuggerApp) -> int:
     for number in _SIGNALS:
         loop.add_signal_handler(number, end, number)
     try:
-        result = await app.run_async()
+        result = await app.run_async(mouse=app.settings.mouse)
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)

@@ -13,6 +13,7 @@ from ktcpdump_tui.tui.coverage import GLYPHS, LineMark, short_count
 from ktcpdump_tui.tui.line_view import LineView, Part
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping, Sequence
 
     from textual import events
@@ -72,6 +73,18 @@ class SourceView(LineView):
         self.marks: Mapping[int, LineMark] = {}
         self.breakpoints: frozenset[int] = frozenset()
         self._number_width = 4
+        self._pattern: re.Pattern[str] | None = None
+
+    def find(self, pattern: re.Pattern[str] | None) -> None:
+        """Highlight what matches; None: nothing."""
+        self._pattern = pattern
+        self.refresh()
+
+    def go_to(self, line: int) -> None:
+        """Move the cursor to a line (from 0) that need not be the one being executed."""
+        self.cursor = max(0, min(line, self.line_count - 1))
+        self.show_line(self.cursor, margin=2)
+        self.refresh()
 
     def show_document(self, document: Document) -> None:
         """Show another file, or the same one highlighted."""
@@ -131,8 +144,18 @@ class SourceView(LineView):
             (f"{count:>4} ", palette["hits"]),
             (glyph + " ", palette[style]),
         ]
-        text = [(piece, palette[name]) for piece, name in self.document.lines[y]]
+        text = self._with_matches([(piece, palette[name]) for piece, name in self.document.lines[y]])
         return parts + (self._with_column(y, text) if here else text), under
+
+    def _with_matches(self, text: list[Part]) -> list[Part]:
+        """Highlight what is searched for."""
+        if self._pattern is None:
+            return text
+        whole = "".join(piece for piece, _ in text)
+        for match in reversed(list(self._pattern.finditer(whole))):
+            if match.end() > match.start():
+                text = _restyled(text, match.start(), match.end(), self.palette["match"])
+        return text
 
     def _with_column(self, y: int, text: list[Part]) -> list[Part]:
         """Underline the word the instruction belongs to. DWARF counts columns in bytes, a tab being one."""
@@ -144,17 +167,7 @@ class SourceView(LineView):
         length = 1
         while length < len(word) and (word[:length] + word[length]).isidentifier():
             length += 1
-        result: list[Part] = []
-        at = 0
-        for piece, style in text:
-            low, high = max(0, start - at), min(len(piece), start + length - at)
-            if low < high:
-                result += [(piece[:low], style), (piece[low:high], style + Style(underline=True, bold=True))]
-                result.append((piece[high:], style))
-            else:
-                result.append((piece, style))
-            at += len(piece)
-        return result
+        return _restyled(text, start, start + length, Style(underline=True, bold=True))
 
     def action_sideways(self, by: int) -> None:
         """Scroll sideways."""
@@ -176,3 +189,17 @@ class SourceView(LineView):
         elif event.chain == 2:
             self.action_run_to()
         self.refresh()
+
+
+def _restyled(text: list[Part], start: int, end: int, style: Style) -> list[Part]:
+    """Return parts of which the characters from ``start`` to ``end`` look otherwise."""
+    result: list[Part] = []
+    at = 0
+    for piece, old in text:
+        low, high = max(0, start - at), min(len(piece), end - at)
+        if low < high:
+            result += [(piece[:low], old), (piece[low:high], old + style), (piece[high:], old)]
+        else:
+            result.append((piece, old))
+        at += len(piece)
+    return result

@@ -28,6 +28,7 @@ class SteppingApp(TraceApp):
         super().__init__(*arguments, **named)
         self._stepper = TraceStepper(self.open_trace, self.make_values)
         self._serial = 0
+        self._count = 0
         self._repeated: tuple[str, int] | None = None
 
     def on_mount(self) -> None:
@@ -43,6 +44,8 @@ class SteppingApp(TraceApp):
         """Step, in gdb's words."""
         if not self.navigator.current:
             return
+        if self._count:
+            count, self._count = self._count, 0
         self._repeated = (command, count)
         stops = self.navigator.stops
         if command.endswith("continue") and not stops.rules():
@@ -51,6 +54,11 @@ class SteppingApp(TraceApp):
             return
         direction = "earlier" if command.startswith("reverse-") else "later"
         self._order(command, failure=f"{command}: no {direction} event", count=count, rules=stops.rules())
+
+    def action_digit(self, digit: int) -> None:
+        """Add a digit to the count of the next step, as vim does."""
+        self._count = min(10 * self._count + digit, 1_000_000)
+        self.notice(f"{self._count} …" if self._count else "")
 
     def action_repeat(self) -> None:
         """Do the last step again, as Enter does in gdb."""
@@ -83,17 +91,25 @@ class SteppingApp(TraceApp):
             self.notice(f"no instruction of {file}:{line} is in the plan")
 
     def run_to(
-        self, found: frozenset[int], failure: str, *, forward: bool = True, wrap: bool = False
+        self,
+        found: frozenset[int],
+        failure: str,
+        *,
+        forward: bool = True,
+        wrap: bool = False,
+        start: Stop | None = None,
     ) -> None:
-        """Go to the next event, or the one before, at one of these instructions."""
-        self._order("run" if forward else "reverse-run", failure=failure, insns=found, wrap=wrap)
+        """Go to the next event, or the one before, at one of these instructions, from here or ``start``."""
+        command = "run" if forward else "reverse-run"
+        self._order(command, start, failure=failure, insns=found, wrap=wrap)
 
     def last_write(self, expression: str) -> None:
         """Go back to who wrote the value of an expression last."""
         self._order("last", failure=f"nothing before changes {expression}", text=expression)
 
-    def _order(self, command: str, **details: Any) -> None:
-        start = None if self.stepping.busy else Stop(self.navigator.current, self.navigator.level)
+    def _order(self, command: str, start: Stop | None = None, **details: Any) -> None:
+        if start is None and not self.stepping.busy:
+            start = Stop(self.navigator.current, self.navigator.level)
         self._serial += 1
         packet = self.navigator.rows.only_packet
         order = StepOrder(

@@ -19,6 +19,10 @@ LEAVE: Final = (
     "\x1b[<u\x1b[?2026l\x1b[?1049l\x1b[?25h\x1b[0m"
 )
 
+#: What Textual switches on to get the mouse (X11, any event, urxvt, SGR), and off.
+MOUSE_ON: Final = "\x1b[?1000h\x1b[?1003h\x1b[?1015h\x1b[?1006h"
+MOUSE_OFF: Final = "\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l"
+
 
 @contextlib.contextmanager
 def restored_terminal() -> Iterator[None]:

@@ -130,7 +130,7 @@ class TraceApp(App[int]):
             yield Inspector(id="inspector")
         yield Verdict(id="verdict")
         yield Banner(id="banner")
-        yield Prompt(self.entered, id="prompt")
+        yield Prompt(self.entered, self.typing, self.left, id="prompt")
         yield StatusBar(id="status")
 
     def on_mount(self) -> None:
@@ -165,6 +165,18 @@ class TraceApp(App[int]):
     @abstractmethod
     def filtered(self) -> None:
         """Show what the filter found since."""
+
+    @abstractmethod
+    def typing(self, kind: str, text: str) -> None:
+        """Look at what is being entered at the prompt ``kind``."""
+
+    @abstractmethod
+    def left(self, kind: str) -> None:
+        """Look at a prompt that was left without Enter."""
+
+    def line_text(self, file: str, line: int) -> str:
+        """Return a source line's text, empty where it is not known yet."""
+        return self._texts.line(file, line)
 
     @property
     def busy(self) -> bool:

@@ -56,8 +56,9 @@ class Verdict(Widget):
                 spec = f"-i {packet.drop_symbol.partition('+')[0]}:*"
                 text.append(f"; {spec} would show its lines", palette["dim"])
         if drop.decided is not None:
-            text.append("\n  decided by ", palette["dim"])
-            said = printable(drop.statement) or "a conditional jump"
+            sure = bool(drop.statement)
+            text.append("\n  decided by " if sure else "\n  the last branch before it is ", palette["dim"])
+            said = printable(drop.statement) or "this (no source text tells what it leads to):"
             text.append(said, palette["text"]).append(f"  {drop.line}", palette["file"])
             text.append(f"  event {drop.decided:,}", palette["number"])
             if drop.values:

@@ -145,7 +145,7 @@ async def test_search_finds_functions_lines_and_instructions(debugger, recorded)
         assert driver.no == 14
         await driver.press("<")
         assert driver.no == 13
-        await driver.enter("/DEMO_HEADLEN")
+        await driver.enter("/demo_headlen")
         assert driver.line[0] == H_FILE
         await driver.enter("/nothing like it")
         assert "nothing in the trace is called" in driver.text("#banner")

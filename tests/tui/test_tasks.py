@@ -1,0 +1,402 @@
+"""What a person does: find the drop, step with counts, stop when, find; keys in, state out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tui_capture import C_FILE, PER_PACKET
+
+from ktcpdump_tui.config import Place, Profiles, Settings
+from ktcpdump_tui.debuginfo.source import SourceFinder
+
+DATA = Path(__file__).parents[1] / "data"
+UDP_DROP = DATA / "udp-drop-6.12.ktrace"
+PING = DATA / "ping-6.12.ktrace"
+
+
+@pytest.fixture(scope="session")
+def udp_source(tmp_path_factory):
+    """A stand-in for the file of the recorded drop: what matters has the lines it has in the kernel."""
+    lines = [""] * 2566
+    lines[2519:2521] = ["\tif (sk)", "\t\treturn deliver(sk, skb);"]
+    lines[2521:2524] = ["out:", "\tif (!policy(skb))", "\t\tgoto bad;"]
+    lines[2527:2529] = ["\tif (wrong_checksum(skb))", "\t\tgoto bad;"]
+    lines[2538:2540] = ["\tkfree_skb_reason(skb, drop_reason);", "\treturn 0;"]
+    lines[2560:2566] = ["bad:", "\tkfree_skb(skb);", "\treturn 0;", "}", "", ""]
+    tree = tmp_path_factory.mktemp("udp")
+    (tree / "net/ipv4").mkdir(parents=True)
+    (tree / "net/ipv4/udp.c").write_text("\n".join(lines))
+    return SourceFinder([tree], release="6.12", system=tree)
+
+
+# 1. Where was my packet dropped, and why?
+
+
+async def test_one_key_goes_to_the_drop_and_says_what_decided(debugger, udp_source):
+    async with debugger(UDP_DROP, (120, 40), udp_source) as driver:
+        await driver.press("D")
+        assert driver.no == 646, "the call that dropped it, not the packet's last event"
+        assert driver.line == ("net/ipv4/udp.c", 2539)
+        said = driver.text("#verdict")
+        assert "packet 1 dropped: NO_SOCKET  in __udp4_lib_rcv+1349  net/ipv4/udp.c:2539" in said
+        assert "decided by if (sk)  net/ipv4/udp.c:2520  event 230" in said
+        assert "with sk = NULL" in said
+        await driver.press("D")
+        assert (driver.no, driver.line) == (230, ("net/ipv4/udp.c", 2520))
+        await driver.press("D")
+        assert driver.no == 646
+        await driver.press("escape")
+        assert not driver.app.verdict.display
+
+
+async def test_without_source_text_no_decision_is_claimed(debugger, tmp_path):
+    nothing = SourceFinder([], release="6.12", system=tmp_path)
+    async with debugger(UDP_DROP, (120, 40), nothing) as driver:
+        await driver.press("D")
+        assert driver.no == 646
+        assert "the last branch before it is" in driver.text("#verdict")
+        assert "decided by" not in driver.text("#verdict")
+
+
+async def test_next_and_previous_drop(debugger, udp_source):
+    async with debugger(PING, (120, 40), udp_source) as driver:
+        await driver.press("x")
+        assert driver.no == 236
+        said = driver.text("#verdict")
+        assert "packet 2 dropped: NO_SOCKET  in icmp_rcv+500" in said
+        assert "what decided it is not in the trace" in said, "icmp_rcv itself was not traced"
+        await driver.press("x")
+        assert driver.no == 472
+        await driver.press("x")
+        assert "no later packet was dropped" in driver.text("#banner")
+        await driver.press("X")
+        assert driver.no == 236
+
+
+async def test_a_packet_that_was_not_dropped_says_so_and_goes_to_the_next_drop(debugger, udp_source):
+    async with debugger(PING, (120, 40), udp_source) as driver:
+        await driver.press("D")
+        assert "packet 1 was not dropped (consumed): the next drop is packet 2's" in driver.text("#banner")
+        assert driver.no == 236
+
+
+async def test_a_trace_without_drops_says_so(debugger, tmp_path):
+    from tui_capture import Capture
+
+    capture = Capture(tmp_path / "one.ktrace")
+    capture.packets = 1  # the packets with an even number are consumed
+    capture.packet()
+    capture.close()
+    async with debugger(tmp_path / "one.ktrace") as driver:
+        await driver.press("D")
+        assert "packet 2 was not dropped" in driver.text("#banner")
+
+
+# 2. Step through this packet
+
+
+async def test_counts_and_repeat(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.enter(":stepi 5")
+        assert driver.no == 6
+        await driver.enter(":3si")
+        assert driver.no == 9
+        await driver.press(".")
+        assert driver.no == 12
+        await driver.press(":", "enter")
+        assert driver.no == 15, "an empty command repeats, as in gdb"
+        await driver.enter(":reverse-stepi 14")
+        assert driver.no == 1
+        await driver.enter(":si 100")
+        assert driver.no == PER_PACKET
+        assert f"{PER_PACKET - 1} of 100 made: stepi: no later event" in driver.text("#banner")
+        await driver.enter(":next none")
+        assert "'none' is not a count" in driver.text("#banner")
+
+
+async def test_steps_across_packets(debugger, recorded):
+    async with debugger(recorded) as driver:
+        driver.app.go(PER_PACKET)
+        await driver.press("i")
+        assert driver.no == PER_PACKET
+        await driver.press("O", "i")
+        assert driver.no == PER_PACKET + 1
+        await driver.press("I", "O", "i")
+        assert driver.no == PER_PACKET
+
+
+async def test_advance_goes_to_a_place_or_to_the_end_of_the_frame(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.enter(":advance 24")
+        assert driver.line == (C_FILE, 24)
+        await driver.press("g")
+        await driver.enter(":advance ip_demo_core+16")
+        assert driver.line == (C_FILE, 11)
+        await driver.enter(f":until {C_FILE}:9")
+        assert driver.line == (C_FILE, 22), "line 9 is behind: the frame ended"
+
+
+# 3. Stop when …
+
+
+async def test_a_condition_decides_whether_a_breakpoint_stops(debugger, udp_source):
+    async with debugger(PING, (120, 40), udp_source) as driver:
+        await driver.enter(":break ip_rcv_core if skb->len > 5000")
+        await driver.press("c")
+        assert driver.no == 1
+        assert "no later event" in driver.text("#banner")
+        await driver.enter(":condition 1 skb->len > 100")
+        await driver.press("c")
+        stopped = driver.no
+        assert stopped > 1
+        assert "breakpoint 1, ip_rcv_core" in driver.text("#banner")
+        await driver.enter(":condition 1")
+        await driver.press("g", "c")
+        assert driver.no <= stopped
+
+
+async def test_a_condition_that_is_no_c_sets_nothing(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.enter(":break 20 if skb->")
+        assert driver.app.query_one("#banner").has_class("error")
+        await driver.enter(":break 20 if")
+        assert "'if' needs an expression" in driver.text("#banner")
+        assert not len(driver.app.navigator.stops)
+
+
+async def test_ignore_counts_and_temporary_breakpoints(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.enter(":b 11")
+        await driver.enter(":ignore 1 1")
+        await driver.press("c")
+        assert driver.no == 9 + PER_PACKET, "passed over once"
+        await driver.press("g", "c")
+        assert driver.no == 9
+        await driver.enter(":delete 1")
+        await driver.enter(":tbreak 11")
+        await driver.press("g", "c")
+        assert driver.no == 9
+        assert not len(driver.app.navigator.stops)
+
+
+async def test_a_breakpoint_on_the_way_stops_a_step(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.enter(":b 11")
+        await driver.press("s", "n")
+        assert (driver.no, driver.line) == (9, (C_FILE, 11)), "next would have passed over the call"
+        assert "breakpoint 1" in driver.text("#banner")
+
+
+async def test_the_list_of_breakpoints_enables_disables_and_deletes(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.press("B")
+        assert "nothing stops continue" in driver.text()
+        await driver.press("escape")
+        await driver.enter(":b 11 if skb->len > 1")
+        await driver.enter(":b 22")
+        await driver.enter(":info break")
+        seen = driver.text()
+        assert f"{C_FILE}:11  if skb->len > 1" in seen
+        assert f"{C_FILE}:22" in seen
+        await driver.press("space", "escape", "c")
+        assert driver.no == 13, "the first one is disabled"
+        await driver.press("B", "j", "d", "escape")
+        await driver.enter(":enable 1")
+        assert [(one.number, one.enabled) for one in driver.app.navigator.stops] == [(1, True)]
+        await driver.enter(":disable")
+        await driver.press("c")
+        assert "every breakpoint is disabled" in driver.text("#banner")
+        await driver.enter(":delete 7")
+        assert "there is no breakpoint 7" in driver.text("#banner")
+
+
+async def test_catch_drop_stops_at_drops_in_both_directions(debugger, udp_source):
+    async with debugger(PING, (120, 40), udp_source) as driver:
+        await driver.enter(":catch drop")
+        await driver.press("c")
+        assert driver.no == 236
+        assert "packet 2 dropped: NO_SOCKET" in driver.text("#banner")
+        await driver.press("c")
+        assert driver.no == 472
+        await driver.press("C")
+        assert driver.no == 236
+
+
+async def test_a_watch_stops_where_the_value_changes_and_last_goes_back_to_who_wrote_it(debugger, udp_source):
+    async with debugger(PING, (120, 40), udp_source) as driver:
+        await driver.enter(":watch iph->ttl")
+        await driver.enter(":last $rax")
+        first = driver.no
+        assert first == 1
+        await driver.enter(":goto 100")
+        await driver.enter(":last $rax")
+        assert driver.no < 100
+        assert "until here" in driver.text("#banner")
+        trace = driver.app.trace
+        at = [trace.event(no).register("rax") for no in (driver.no, driver.no + 1)]
+        assert at[0] != at[1] == trace.event(100).register("rax")
+
+
+# 6. Find
+
+
+async def test_search_is_incremental_and_esc_goes_back(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.press("j", "/")
+        for key in "demo_core":
+            driver.send(key)
+        await driver.until(lambda: driver.no == 3, "the call of it")
+        await driver.press("escape")
+        assert driver.no == 2
+        await driver.enter("/ip_demo_(core|nothing)\\+1")
+        assert driver.no == 7, "ip_demo_core+11"
+        await driver.press("/", "(")
+        assert "no regular expression" in driver.text("#prompt")
+
+
+async def test_search_backwards_and_in_the_source(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.press("G")
+        await driver.press("ctrl+r")
+        for key in "demo.h":
+            driver.send(key)
+        await driver.press("enter")
+        assert driver.no == 2 * PER_PACKET + 6
+        view = driver.app.query_one("#source")
+        view.focus()
+        await driver.press("/")
+        for key in r"int\s+ret":
+            driver.send(key)
+        await driver.press("enter")
+        assert driver.no == 2 * PER_PACKET + 6, "the event stays"
+        driver.app.go(1)
+        view.focus()
+        await driver.press("/")
+        for key in r"int\s+ret":
+            driver.send(key)
+        await driver.press("enter")
+        assert view.cursor == 19
+
+
+async def test_the_filter_is_checked_while_it_is_typed_and_cleared_with_a_key(debugger, recorded):
+    from ktcpdump_tui.commands.screen import make_judge
+
+    async with debugger(recorded, make_judge=make_judge) as driver:
+        await driver.press("&")
+        for key in "icmp an":
+            driver.send(key)
+        await driver.until(lambda: "syntax error" in driver.text("#prompt"), "libpcap's message")
+        await driver.press("enter")
+        assert driver.app.query_one("#prompt").display, "what is wrong stays to be mended"
+        await driver.press("escape")
+        assert driver.app.navigator.rows.events == 3 * PER_PACKET
+        await driver.enter("&icmp packet:2")
+        await driver.until(lambda: driver.app.navigator.rows.events == PER_PACKET)
+        await driver.press("&", "up")
+        assert driver.app.query_one("#prompt-input").value == "icmp packet:2"
+        await driver.press("escape", "\\")
+        await driver.until(lambda: driver.app.navigator.rows.events == 3 * PER_PACKET)
+
+
+async def test_going_to_times_functions_lines_and_drops(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.enter(":goto 5")
+        assert driver.no == 5
+        await driver.enter(":goto ip_demo_core")
+        assert driver.no == 4 + PER_PACKET, "the function's next event"
+        await driver.enter(f":goto {C_FILE}:24")
+        assert driver.line == (C_FILE, 24)
+        await driver.enter(":goto 10ms")
+        assert driver.no == PER_PACKET + 1
+        await driver.enter(":goto 99s")
+        assert "no event is as late as 99s" in driver.text("#banner")
+        await driver.enter(":goto nowhere")
+        assert "no probe is in a function called nowhere" in driver.text("#banner")
+
+
+async def test_the_palette_finds_commands_and_functions_by_some_letters(debugger, recorded):
+    async with debugger(recorded) as driver:
+        await driver.press("ctrl+p")
+        for key in "ipdcore":
+            driver.send(key)
+        await driver.until(lambda: "ip_demo_core" in driver.text())
+        await driver.press("down", "enter")
+        await driver.until(lambda: driver.no == 4)
+
+
+# Keys, styles, what is kept
+
+
+async def test_keys_are_those_of_the_settings(debugger, recorded):
+    settings = Settings(keys={"stepi": ("f7",), "nxt": ("y",)})
+    async with debugger(recorded, settings=settings) as driver:
+        assert "no key does 'nxt'; did you mean 'next'?" in " ".join(driver.text("#banner").split())
+        await driver.press("escape", "f7")
+        assert driver.no == 2
+        await driver.press("i")
+        assert driver.no == 2, "the old key does nothing any more"
+        await driver.press("?")
+        assert "f7" in driver.text()
+
+
+async def test_vims_style_counts_and_repeats_a_search(debugger, recorded):
+    async with debugger(recorded, settings=Settings(style="vim")) as driver:
+        await driver.press("1", "2", "i")
+        assert driver.no == 13
+        await driver.press("g")
+        await driver.enter("/demo.h")
+        assert driver.no == 5
+        await driver.press("n", "n")
+        assert driver.no == 5 + PER_PACKET
+        await driver.press("N")
+        assert driver.no == 6
+
+
+async def test_breakpoints_watches_and_the_place_are_found_again(debugger, recorded, tmp_path):
+    profiles = Profiles(tmp_path / "config", tmp_path / "state")
+    async with debugger(recorded, profiles=profiles, place=True) as driver:
+        await driver.enter(":b 11 if skb->len > 1")
+        await driver.enter(":catch drop")
+        await driver.enter(":display skb->len")
+        await driver.enter(":20")
+    async with debugger(recorded, profiles=profiles, place=True) as driver:
+        assert driver.no == 20
+        assert driver.app.watches == ["skb->len"]
+        kept = [(one.kind, one.text, one.condition) for one in driver.app.navigator.stops]
+        assert kept == [("breakpoint", f"{C_FILE}:11", "skb->len > 1"), ("catch", "drop", "")]
+        await driver.enter(":profile other")
+        assert not driver.app.watches
+        assert not len(driver.app.navigator.stops)
+        await driver.enter(":profile ../x")
+        assert "no name for a profile" in driver.text("#banner")
+
+
+async def test_what_another_window_kept_meanwhile_stays(debugger, recorded, tmp_path):
+    profiles = Profiles(tmp_path / "config", tmp_path / "state")
+    async with debugger(recorded, profiles=profiles) as driver:
+        profiles.update("default", lambda kept: replace(kept, watches=("skb->len",)))
+        await driver.enter(":b 11")
+    kept = profiles.load("default")
+    assert kept.watches == ("skb->len",)
+    assert [one.location for one in kept.breakpoints] == [f"{C_FILE}:11"]
+
+
+async def test_a_damaged_profile_is_said_and_left_alone(debugger, recorded, tmp_path):
+    profiles = Profiles(tmp_path / "config", tmp_path / "state")
+    path = tmp_path / "config/profiles/default.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    async with debugger(recorded, profiles=profiles) as driver:
+        assert "is damaged" in driver.text("#banner")
+        await driver.enter(":b 11")
+    assert path.read_text() == "{"
+
+
+async def test_a_place_that_is_no_more_is_passed_over(debugger, recorded, tmp_path):
+    profiles = Profiles(tmp_path / "config", tmp_path / "state")
+    profiles.leave(recorded, Place(9999, (5, 9999), "", 77))
+    async with debugger(recorded, profiles=profiles, place=True) as driver:
+        assert driver.no == 1
+        assert driver.app.navigator.rows.only_packet is None
