@@ -22,7 +22,7 @@ FILTER: Final = "&"
 
 
 def searched(text: str) -> re.Pattern[str]:
-    """Return what finds a regular expression, or the same characters as they are; re.error where it is none.
+    """Return what finds a regular expression, or the same characters as they are.
 
     Case counts only where there is a capital letter.
     """
@@ -30,8 +30,6 @@ def searched(text: str) -> re.Pattern[str]:
     try:
         re.compile(text)
     except re.error:
-        if re.escape(text) == text:
-            raise
         return re.compile(re.escape(text), flags)
     return re.compile(f"(?:{text})|{re.escape(text)}", flags)
 
@@ -67,7 +65,8 @@ class FindApp(SteppingApp):
                 prompt.say(said.removeprefix("can't parse filter expression: "), bad=True)
             else:
                 prompt.say("Enter lists what this selects" if criteria else "Enter lists all events")
-        elif kind in SEARCHES and text and self._take(text):
+        elif kind in SEARCHES and text:
+            self._take(text)
             self._find(self._origin[0], self._origin[1], forward=kind == "/")
 
     def left(self, kind: str) -> None:
@@ -88,9 +87,9 @@ class FindApp(SteppingApp):
     def search(self, kind: str, text: str) -> None:
         """Search from where the prompt was opened; no text searches for the last one again."""
         self._onwards = kind == "/"
-        if text and not self._take(text):
-            self.main.query_one(Banner).show_error(f"{text} is no regular expression")
-        elif self._pattern is None:
+        if text:
+            self._take(text)
+        if self._pattern is None:
             self.notice("nothing was searched for yet: / searches")
         else:
             self._find(self._origin[0], self._origin[1], forward=self._onwards, last=True)
@@ -103,16 +102,10 @@ class FindApp(SteppingApp):
             cursor = self.main.query_one(SourceView).cursor
             self._find(None, cursor, forward=forward == self._onwards, last=True)
 
-    def _take(self, text: str) -> bool:
-        """Search for ``text`` from now on; False where it is no regular expression (yet)."""
-        try:
-            self._pattern = searched(text)
-        except re.error as error:
-            self.main.query_one(Prompt).say(f"no regular expression: {error}", bad=True)
-            return False
-        self._text = text
+    def _take(self, text: str) -> None:
+        """Search for ``text`` from now on."""
+        self._pattern, self._text = searched(text), text
         self.main.query_one(Prompt).say("")
-        return True
 
     def _find(self, start: Stop | None, cursor: int, *, forward: bool, last: bool = False) -> None:
         """Find in the source from line ``cursor``, or in the list from ``start``; ``last``: complain."""
