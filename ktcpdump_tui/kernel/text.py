@@ -8,30 +8,34 @@ found in ``kprobe_table`` (kernel/kprobes.c), with the offsets BTF gives.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.kernel.symbols import PSEUDO_MODULES
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    from ktcpdump_tui.kernel.btf import Btf
+    from ktcpdump_tui.kernel.btf import Btf, Struct
     from ktcpdump_tui.kernel.kcore import MemoryReader
     from ktcpdump_tui.kernel.symbols import Kallsyms
 
-#: include/linux/kprobes.h: KPROBE_HASH_BITS in kernel/kprobes.c; KPROBE_FLAG_OPTIMIZED, KPROBE_FLAG_FTRACE.
+#: include/linux/kprobes.h: KPROBE_HASH_BITS in kernel/kprobes.c; KPROBE_FLAG_FTRACE.
 _TABLE_HEADS: Final = 64
-_FLAG_OPTIMIZED: Final = 4
 _FLAG_FTRACE: Final = 8
 _POINTER: Final = 8
 #: A chain longer than this is not one: it changed while it was read.
 _CHAIN: Final = 20_000
 
-_INT3: Final = b"\xcc"
+_INT3: Final = 0xCC
 _CALL: Final = 0xE8
+#: The jump of an optimised probe: JMP32_INSN_OPCODE, JMP32_INSN_SIZE.
+_JUMP: Final = 0xE9
+_JUMP_BYTES: Final = 5
 #: The 5-byte nop where the function tracer puts its call (arch/x86/include/asm/nops.h).
 NOP5: Final = bytes.fromhex("0f1f440000")
 #: ``endbr64``, and the nops an unused one is sealed with (arch/x86/include/asm/ibt.h; the second since 6.15).
@@ -40,10 +44,11 @@ ENDBR: Final = (bytes.fromhex("f30f1efa"), bytes.fromhex("660f1f00"), bytes.from
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A probe found in memory, and the bytes it replaced."""
+    """A probe found in the kernel's table: the byte it replaced, and the kprobe it belongs to."""
 
     address: int
-    original: bytes
+    original: int
+    node: int
 
 
 def entry_offset(code: bytes) -> int:
@@ -52,24 +57,34 @@ def entry_offset(code: bytes) -> int:
 
 
 class LiveText:
-    """Reads code, with other tools' probes undone."""
+    """Reads code, with other tools' probes undone.
+
+    Probes come and go, and the kernel optimises them in its own time, while we read. So their table is
+    looked at before and after the code (an armed probe is in it from before it is armed until after it is
+    disarmed), and what it says is used only where the code that was read shows it.
+    """
 
     def __init__(self, memory: MemoryReader, kallsyms: Kallsyms, btf: Btf | None) -> None:
         self._memory = memory
         self._kallsyms = kallsyms
         self._btf = btf
+        self._table = kallsyms.address_of("kprobe_table")
+        self._before = self._patches()
 
     def read(self, address: int, size: int) -> bytes:
-        """Return ``size`` bytes of original code; LookupError where memory cannot be read."""
+        """Return ``size`` bytes of original code from the start of an instruction on.
+
+        Raises LookupError where memory cannot be read.
+        """
         code = bytearray(self._memory.read(address, size))
-        patches = self._patches
-        for at in range(bisect_left(patches, address - 4, key=lambda one: one.address), len(patches)):
-            patch = patches[at]
-            if patch.address >= address + size:
-                break
-            for n, byte in enumerate(patch.original):
-                if 0 <= patch.address + n - address < size:
-                    code[patch.address + n - address] = byte
+        if _INT3 not in code and _JUMP not in code:
+            return bytes(code)
+        after = self._patches()
+        for patch in {*self._before, *after}:
+            at = patch.address - address
+            if 0 <= at < size and code[at] in (_INT3, _JUMP):
+                self._undo(patch, code, at)
+        self._before = after
         return bytes(code)
 
     def function(self, address: int, size: int) -> bytes:
@@ -82,52 +97,69 @@ class LiveText:
         return code
 
     def _is_tracer(self, at: int, site: bytes) -> bool:
-        target = at + 5 + int.from_bytes(site[1:], "little", signed=True)
-        name = self._kallsyms.symbolise(target)
-        # a trampoline the tracer allocated has no symbol, or one of the pseudo-module __builtin__ftrace
+        found = self._kallsyms.lookup(at + 5 + int.from_bytes(site[1:], "little", signed=True))
+        # a trampoline the tracer allocated has no symbol, or one of a pseudo-module: ftrace's, or BPF's own
         return (
-            name is None
-            or name.split("+")[0] in ("ftrace_caller", "ftrace_regs_caller", "__fentry__")
-            or (name.startswith("ftrace_trampoline"))
+            found is None
+            or found[0].module in PSEUDO_MODULES
+            or found[0].name in ("ftrace_caller", "ftrace_regs_caller", "__fentry__")
         )
 
-    @cached_property
-    def _patches(self) -> list[Patch]:
-        try:
-            return sorted(self._read_table(), key=lambda one: one.address)
-        except (LookupError, KeyError, struct.error):
-            return []  # no KALLSYMS_ALL or no BTF: the bytes are taken as they are
+    def _undo(self, patch: Patch, code: bytearray, at: int) -> None:
+        """Put back what a probe replaced: one byte, and the 4 after it where an optimised one's jump is.
 
-    def _read_table(self) -> list[Patch]:
-        table = self._kallsyms.address_of("kprobe_table")
-        if table is None or self._btf is None:
-            return []
-        heads = struct.unpack(f"<{_TABLE_HEADS}Q", self._memory.read(table, _TABLE_HEADS * _POINTER))
-        if not any(heads):
-            return []
-        kprobe = self._btf.struct("kprobe")
+        The kernel writes that jump's distance before it writes its first byte, and takes it away after
+        (arch/x86/kernel/kprobes/opt.c), so an int3 may stand in front of it too.
+        """
+        distance, replaced = self._jump(patch) or (b"", b"")
+        tail = slice(at + 1, min(at + _JUMP_BYTES, len(code)))
+        length = tail.stop - tail.start
+        if distance and code[tail] == distance[:length]:
+            code[tail] = replaced[:length]
+        elif code[at] == _JUMP:
+            return  # the function's own
+        code[at] = patch.original
+
+    def _jump(self, patch: Patch) -> tuple[bytes, bytes] | None:
+        """Return the 4 bytes of an optimised probe's jump distance, and the 4 it replaced.
+
+        Only some kprobes are the first member of a ``struct optimized_kprobe``; of the others this reads what
+        lies behind them, which is no distance to be found in the code.
+        """
+        assert self._btf is not None
+        optimised = self._btf.struct("optimized_kprobe")
+        try:
+            replaced = self._memory.read(patch.node + optimised.offset("optinsn.copied_insn"), 4)
+            slot = self._memory.read(patch.node + optimised.offset("optinsn.insn"), _POINTER)
+        except (LookupError, KeyError):
+            return None  # a kernel without optimised probes (CONFIG_OPTPROBES), or the kprobe is gone
+        distance = int.from_bytes(slot, "little") - (patch.address + _JUMP_BYTES)
+        if not -(1 << 31) <= distance < 1 << 31:
+            return None
+        return distance.to_bytes(4, "little", signed=True), replaced
+
+    def _patches(self) -> tuple[Patch, ...]:
+        """Return the probes in the kernel's table now; without KALLSYMS_ALL or BTF, none."""
+        if self._table is None or self._btf is None:
+            return ()
+        try:
+            return tuple(self._read_table(self._table, self._btf.struct("kprobe")))
+        except (LookupError, KeyError, struct.error):
+            return ()
+
+    def _read_table(self, table: int, kprobe: Struct) -> Iterator[Patch]:
         address_at, opcode_at, flags_at = (kprobe.offset(one) for one in ("addr", "opcode", "flags"))
-        found = []
-        for node in heads:
-            length = 0
-            while node and length < _CHAIN:
-                length += 1
+        for head in struct.unpack(f"<{_TABLE_HEADS}Q", self._memory.read(table, _TABLE_HEADS * _POINTER)):
+            node = head
+            for _ in range(_CHAIN):
+                if not node:
+                    break
                 data = self._memory.read(node, kprobe.size)
-                address = int.from_bytes(data[address_at : address_at + _POINTER], "little")
                 flags = int.from_bytes(data[flags_at : flags_at + 4], "little")
                 if not flags & _FLAG_FTRACE:
-                    original = data[opcode_at : opcode_at + 1]
-                    if flags & _FLAG_OPTIMIZED:
-                        original += self._replaced_by_jump(node)
-                    found.append(Patch(address, original))
+                    address = int.from_bytes(data[address_at : address_at + _POINTER], "little")
+                    yield Patch(address, data[opcode_at], node)
                 node = int.from_bytes(data[:_POINTER], "little")  # struct hlist_node is the first member
-        return found
-
-    def _replaced_by_jump(self, node: int) -> bytes:
-        """Return the 4 bytes after the first that an optimised probe's jump covers."""
-        assert self._btf is not None
-        where = self._btf.struct("optimized_kprobe").offset("optinsn.copied_insn")
-        return self._memory.read(node + where, 4)
 
 
 class ReservedCode:
