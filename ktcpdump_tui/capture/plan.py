@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 #: What has to be read to decode an entry: ``endbr64``, the tracer's nop, the longest instruction.
 _ENTRY_BYTES: Final = 4 + 5 + 15
 
+#: From so many functions on, an index of all names is quicker than looking up each.
+_MANY: Final = 64
+
+#: SPECs listed in a message; the rest is counted.
+_LISTED: Final = 5
+
 #: Bytes of code per instruction, roughly, where a count is refused before anything is decoded.
 _BYTES_PER_INSTRUCTION: Final = 4.3
 
@@ -136,6 +142,7 @@ class Planner:
         self._frames = frames
         self._arguments = arguments
         self._behind_tracer = False
+        self._many = False
         #: What was decoded already, by address: probes of our own change the code afterwards.
         self._decoded: dict[int, list[Instruction]] = {}
 
@@ -150,6 +157,7 @@ class Planner:
         """
         self._behind_tracer = behind_tracer
         pieces = self._pieces(list(targets))
+        self._many = len(pieces) > _MANY
         if max_probes is not None:
             _refuse_early(pieces, max_probes)
         functions: list[PlannedFunction] = []
@@ -167,7 +175,7 @@ class Planner:
                 asked[spec] = asked.get(spec, 0) + count
         total = sum(one.probe is ProbeState.ATTACHED for one in instructions)
         if max_probes is not None and total > max_probes:
-            raise _too_many(f"{total:,}", max_probes)
+            raise _too_many(total, asked, max_probes)
         if self._frames and instructions:
             rules = self._frames([one.address for one in instructions])
             instructions = [replace(one, frame=rule) for one, rule in zip(instructions, rules, strict=True)]
@@ -332,9 +340,16 @@ class Planner:
 
     # ---- the function
 
+    def _is_only_one(self, symbol: Symbol) -> bool:
+        """Tell whether BTF means this function by its name: of several it describes one, and not which."""
+        if self._many and symbol.name not in self._kallsyms.repeated_names:
+            return True
+        same = self._kallsyms.find(symbol.name, symbol.module or "vmlinux")
+        return len({one.address for one in same if one.is_text}) == 1
+
     def _function(self, number: int, piece: _Piece, code: Sequence[Instruction]) -> PlannedFunction:
         symbol = piece.symbol
-        arguments = self._types.skb_arguments(symbol) if self._types else None
+        arguments = self._types.skb_arguments(symbol) if self._types and self._is_only_one(symbol) else None
         if arguments is None and self._arguments is not None:
             arguments = self._arguments.skb_arguments(symbol.address)
         own = [one for one in code if one.address in symbol]
@@ -366,18 +381,31 @@ def _inside_instruction(spec: str, address: int, code: Sequence[Instruction]) ->
 
 def _refuse_early(pieces: Sequence[_Piece], most: int) -> None:
     """Refuse what is far beyond the budget before all of it is decoded."""
-    estimate = sum(1 for one in pieces if one.only_entry)
+    total = 0
+    asked: dict[str, int] = {}
     for one in pieces:
-        estimate += len(one.addresses)
+        count = len(one.addresses) or int(one.only_entry)
         for symbol in (one.symbol, *one.fragments):
             if symbol.address in one.whole:
-                estimate += int(symbol.size / _BYTES_PER_INSTRUCTION)
-    if estimate > 2 * most:
-        raise _too_many(f"about {estimate:,}", most)
+                count += int(symbol.size / _BYTES_PER_INSTRUCTION)
+        total += count
+        for spec in one.specs:
+            asked[spec] = asked.get(spec, 0) + count
+    if total > 2 * most:
+        raise _too_many(total, asked, most, "about ")
 
 
-def _too_many(count: str, most: int) -> UsageError:
+def _too_many(total: int, asked: Mapping[str, int], most: int, about: str = "") -> UsageError:
+    """Return the refusal of ``total`` probes; ``asked`` are those of each SPEC."""
+    if len(asked) == 1:
+        who = f"-i {next(iter(asked))} asks for {about}{total:,} probes"
+    else:
+        largest = sorted(asked.items(), key=lambda item: -item[1])
+        each = [f"{spec}: {about}{count:,}" for spec, count in largest[:_LISTED]]
+        if len(largest) > _LISTED:
+            each.append(f"{len(largest) - _LISTED} more")
+        who = f"these SPECs ask for {about}{total:,} probes ({', '.join(each)})"
     return UsageError(
-        f"these SPECs ask for {count} probes, and --max-probes allows {most:,}",
+        f"{who}, and --max-probes allows {most:,}",
         "ask for less (symbol:* probes lines instead of instructions), or raise --max-probes",
     )

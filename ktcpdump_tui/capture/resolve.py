@@ -71,12 +71,16 @@ class _Resolver:
             return self._at_address(spec, spec.address)
         if spec.is_glob:
             return self._glob(spec)
-        return self._function(spec, self._one_function(spec))
+        return self._function(spec, self._pieces(spec))
 
     # ---- by name
 
-    def _one_function(self, spec: Spec) -> list[Symbol]:
-        """Return the pieces of code of the one function that ``spec`` names: itself first, then its parts."""
+    def _pieces(self, spec: Spec) -> list[Symbol]:
+        """Return the pieces of code of the function that ``spec`` names: itself first, then its parts.
+
+        Of several functions of that name it means all if it says where they are (module or file), and is a
+        question back to the user if not.
+        """
         name = spec.name or ""
         found = self.kallsyms.find(name, spec.module)
         code = [one for one in found if one.is_text and one.module not in PSEUDO_MODULES]
@@ -87,9 +91,10 @@ class _Resolver:
             raise self._unknown(spec, found)
         # aliases: several names for one address are one function
         distinct = {one.address: one for one in reversed(code)}
-        if len(distinct) > 1:
-            raise self._ambiguous(spec, sorted(distinct.values(), key=lambda one: one.address))
-        return [*distinct.values(), *parts]
+        functions = sorted(distinct.values(), key=lambda one: one.address)
+        if len(functions) > 1 and (spec.want is Want.OFFSET or not (spec.module or spec.file)):
+            raise self._ambiguous(spec, functions)
+        return [*functions, *parts]
 
     def _of_file(self, spec: Spec, symbols: list[Symbol]) -> list[Symbol]:
         lines = self._need_lines(spec)
@@ -224,19 +229,28 @@ class _Resolver:
 
     def _ambiguous(self, spec: Spec, symbols: list[Symbol]) -> UsageError:
         tail = {Want.INSTRUCTIONS: "+*", Want.LINES: ":*", Want.OFFSET: f"+{spec.offset}"}.get(spec.want, "")
+        files = [self.lines.function_file(one.address) if self.lines else None for one in symbols]
+        modules = [one.module or "vmlinux" for one in symbols]
         ways = []
-        for one in symbols[:_LISTED]:
-            file = self.lines.function_file(one.address) if self.lines else None
-            alone = sum((other.module or "") == (one.module or "") for other in symbols) == 1
+        for one, file, module in zip(symbols, files, modules, strict=True):
             if one.name != spec.name:
                 way = one.name
-            elif alone:
-                way = f"{one.module or 'vmlinux'}:{one.name}"
+            elif modules.count(module) == 1:
+                way = f"{module}:{one.name}"
+            elif file and files.count(file) == 1:
+                way = f"{file}:{one.name}"
             else:
                 way = f"{one.address:#x}"
-            ways.append(f"-i '{way}{tail}'" + (f" ({file})" if file else ""))
-        if len(symbols) > _LISTED:
-            ways.append(f"{len(symbols) - _LISTED} more")
+            told = f" ({file})" if file and not way.startswith(f"{file}:") else ""
+            ways.append(f"-i '{way}{tail}'{told}")
+        if len(ways) > _LISTED:
+            ways[_LISTED:] = [f"{len(ways) - _LISTED} more"]
+        if spec.want is not Want.OFFSET:
+            several = sorted({module for module in modules if modules.count(module) > 1})
+            ways += [
+                f"all {modules.count(module)} of {module} with -i '{module}:{spec.name}{tail}'"
+                for module in several
+            ]
         return UsageError(
             f"-i {spec.text}: this kernel has {len(symbols)} functions of that name",
             "say which: " + ", ".join(ways),

@@ -10,6 +10,7 @@ from ktcpdump_tui.capture.functions import ArgumentLocation
 from ktcpdump_tui.debuginfo.annotate import annotate
 from ktcpdump_tui.debuginfo.cache import DiskCache
 from ktcpdump_tui.debuginfo.parameters import skb_parameters
+from ktcpdump_tui.kernel.modules import loaded_modules
 from ktcpdump_tui.model import InlineFrame
 
 if TYPE_CHECKING:
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 class DebugSymbols:
     """``kernel`` has link-time addresses, ``slide`` bytes below the running ones; modules have run-time ones.
 
-    ``open_module`` finds and opens the debug image of a loaded module, None where there is none.
+    ``open_module`` finds and opens the debug image of a loaded module, None where there is none; its second
+    argument tells whether it may be fetched from elsewhere.
     """
 
     kallsyms: Kallsyms
     kernel: DebugImage | None
     slide: int
-    open_module: Callable[[str], DebugImage | None]
+    open_module: Callable[[str, bool], DebugImage | None]
     cache: DiskCache = field(default_factory=DiskCache)
     _modules: dict[str, DebugImage | None] = field(default_factory=dict)
 
@@ -46,7 +48,7 @@ class DebugSymbols:
     def module(self, name: str) -> DebugImage | None:
         """Return the debug image of a loaded module."""
         if name not in self._modules:
-            self._modules[name] = self.open_module(name)
+            self._modules[name] = self.open_module(name, True)
         return self._modules[name]
 
     @property
@@ -71,13 +73,29 @@ class DebugSymbols:
         return [(row + shift, line) for row, line in image.statement_rows(start, high - shift)]
 
     def addresses_of(self, file: str, first: int, last: int) -> Sequence[int]:
-        """Return the statement rows of these lines, in the kernel and in the modules already opened."""
+        """Return the statement rows of these lines, in the kernel; where it has none, in loaded modules."""
         found = []
         if self.kernel:
             found += [row + self.slide for row, _ in self.kernel.addresses_of(file, first, last)]
         for image in self.modules.values():
             found += [row for row, _ in image.addresses_of(file, first, last)]
-        return found
+        return found or self._addresses_in_modules(file, first, last)
+
+    def _addresses_in_modules(self, file: str, first: int, last: int) -> list[int]:
+        """Look through all loaded modules, the one called like the file first, until one has the lines."""
+        own = file.rpartition("/")[2].partition(".")[0].replace("-", "_")
+        loaded = sorted(loaded_modules(), key=lambda name: name != own)
+        for name in loaded:
+            # the debug files of a hundred modules are not fetched to find one line
+            image = self.module(name) if name == own else self._local_module(name)
+            if image and (rows := image.addresses_of(file, first, last)):
+                return [row for row, _ in rows]
+        return []
+
+    def _local_module(self, name: str) -> DebugImage | None:
+        if name not in self._modules and (image := self.open_module(name, False)):
+            self._modules[name] = image
+        return self._modules.get(name)
 
     def function_file(self, address: int) -> str | None:
         """Return the file that declares the function at ``address``."""

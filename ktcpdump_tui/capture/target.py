@@ -101,9 +101,9 @@ class TargetKernel:
             linked = found[0].address
         return self.text_base - linked
 
-    def _open_module(self, name: str) -> DebugImage | None:
+    def _open_module(self, name: str, fetch: bool) -> DebugImage | None:
         before = len(self.files.tried)
-        path = self.files.module(name, module_build_id(name))
+        path = self.files.module(name, module_build_id(name), fetch)
         if path is None:
             why = self.files.tried[before:] or ["no debug file of it was found"]
             self._why_no_module[name] = "; ".join(dict.fromkeys(why))
@@ -178,6 +178,13 @@ class TargetKernel:
         whole = self._planner.plan([Target(function.symbol, Want.INSTRUCTIONS, spec, function.function)])
         ends = {address for one in whole.functions for address in one.leaves}
         return [one for one in whole.instructions if one.address in ends]
+
+    def returns_of(self, name: str) -> list[int]:
+        """Return where the kernel's function ``name`` ends; nothing where there is none."""
+        symbols = [one for one in self.kallsyms.find(name, "vmlinux") if one.is_text]
+        spec = Spec(name, Want.INSTRUCTIONS, name=name)
+        whole = self._planner.plan([Target(one, Want.INSTRUCTIONS, spec, name) for one in symbols])
+        return [address for one in whole.functions for address in one.leaves]
 
     def frame_rules(self, addresses: Sequence[int]) -> list[FrameRule | None]:
         """Return where the frame is at each run-time address: from ORC, else from the debug image."""

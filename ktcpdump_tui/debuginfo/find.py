@@ -45,16 +45,17 @@ class DebugFiles:
         self._vmlinux = self._explicit(explicit) if explicit else self._search()
         return self._vmlinux
 
-    def module(self, name: str, build_id: str | None) -> Path | None:
+    def module(self, name: str, build_id: str | None, fetch: bool = True) -> Path | None:
         """Return the debug file of module ``name``, None where there is none (``tried`` says why).
 
-        ``build_id`` is that of the loaded module (/sys/module/NAME/notes/.note.gnu.build-id).
+        ``build_id`` is that of the loaded module (/sys/module/NAME/notes/.note.gnu.build-id). Without
+        ``fetch`` only this machine is searched.
         """
         for path in self._module_places(name, build_id):
             found = self._usable(path, build_id)
             if found:
                 return found
-        return self._fetched(build_id)
+        return self._fetched(build_id) if fetch else None
 
     def _explicit(self, path: Path) -> Path:
         if not path.exists():

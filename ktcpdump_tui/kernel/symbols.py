@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +120,12 @@ class Kallsyms:
             for at, name in enumerate(self._text_names)
             if name in names
         ]
+
+    @cached_property
+    def repeated_names(self) -> frozenset[str]:
+        """The names that more than one piece of code has, in the kernel and its modules together."""
+        counts = Counter(self._text_names)
+        return frozenset(name for name, count in counts.items() if count > 1)
 
     def address_of(self, name: str) -> int | None:
         """Return the address of the kernel's own symbol ``name`` (the first one), or None."""

@@ -166,10 +166,16 @@ def test_blacklisted_code(stock: StockKernel) -> None:
 def test_the_budget(stock: StockKernel) -> None:
     whole = len(plan(stock, "ip_rcv_core+*").addresses)
     assert len(plan(stock, "ip_rcv_core+*", most=whole).addresses) == whole
-    with pytest.raises(UsageError, match=f"ask for {whole} probes, and --max-probes allows {whole - 1}"):
+    with pytest.raises(UsageError, match=f"asks for {whole} probes, and --max-probes allows {whole - 1}"):
         plan(stock, "ip_rcv_core+*", most=whole - 1)
-    with pytest.raises(UsageError, match=r"ask for about \d\d,\d\d\d probes, and --max-probes allows 4,096"):
+    with pytest.raises(
+        UsageError, match=r"-i tcp_\*\+\* asks for about \d\d,\d\d\d probes, and --max-probes"
+    ):
         plan(stock, "tcp_*+*", most=4096)
+    with pytest.raises(
+        UsageError, match=rf"ask for {whole + 1} probes \(ip_rcv_core\+\*: {whole}, ip_rcv: 1\)"
+    ):
+        plan(stock, "ip_rcv_core+*", "ip_rcv", most=whole)
 
 
 def test_specs_of_one_function_are_joined(stock: StockKernel) -> None:
@@ -188,6 +194,20 @@ def test_arguments(stock: StockKernel) -> None:
     assert found["ip_local_out"] == ((ArgumentLocation(2, False, "skb"),), True)
     assert found["fib_table_lookup"] == ((), True)
     assert found["__netif_receive_skb_core"] == ((), False)
+
+
+def test_of_several_functions_of_one_name_the_types_say_nothing(stock: StockKernel) -> None:
+    """BTF knows one of them; which register the packet is in, only debug symbols can tell."""
+    takers = KernelTypes(stock.btf).prototypes(None)
+    assert takers is not None
+    name = next(
+        name
+        for name in sorted(stock.kallsyms.repeated_names & takers.functions().keys())
+        if len({one.address for one in stock.kallsyms.find(name, "vmlinux") if one.is_text}) > 1
+    )
+    made = plan(stock, f"vmlinux:{name}")
+    assert len(made.functions) > 1
+    assert not any(one.known for one in made.functions)
 
 
 def test_refusals_reach_the_plan(stock: StockKernel) -> None:

@@ -181,11 +181,26 @@ def test_addresses() -> None:
 def test_functions_of_one_name_are_asked_about() -> None:
     with pytest.raises(UsageError, match="3 functions of that name") as caught:
         asked("helper+*", Lines())
-    assert "-i '0xffffffff81000100+*' (net/a.c)" in str(caught.value)
-    assert "-i '0xffffffff81000500+*' (drivers/net/b.c)" in str(caught.value)
-    assert "-i 'veth:helper+*' (net/ipv4/ip_input.c)" in str(caught.value)
+    for way in (
+        "-i 'net/a.c:helper+*',",
+        "-i 'drivers/net/b.c:helper+*',",
+        "-i 'veth:helper+*' (net/ipv4/ip_input.c),",
+        "all 2 of vmlinux with -i 'vmlinux:helper+*'",
+    ):
+        assert way in str(caught.value)
+    with pytest.raises(
+        UsageError, match="-i '0xffffffff81000100', -i '0xffffffff81000500', -i 'veth:helper'"
+    ):
+        asked("helper")
     with pytest.raises(UsageError, match="2 functions of that name"):
-        asked("vmlinux:helper")
+        asked("vmlinux:helper+4")
+
+
+def test_where_they_are_takes_all_functions_of_one_name() -> None:
+    assert [one.symbol.address for one in asked("vmlinux:helper+*")] == [
+        0xFFFFFFFF81000100,
+        0xFFFFFFFF81000500,
+    ]
 
 
 def test_ways_to_say_which() -> None:
