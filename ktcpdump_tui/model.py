@@ -239,7 +239,12 @@ class TraceHeader:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The counts a capture ends with. ``lost`` is by cause: ring buffer full, missed probes, ..."""
+    """The counts a capture ends with. ``lost`` is by cause: ring buffer full, missed probes, ...
+
+    ``packets`` are those that were selected, ``derived`` those made from them: clones, copies, segments,
+    fragments, reassembled datagrams. ``truncated`` counts events by what of theirs is incomplete: ``packet``
+    (more than snaplen, or not in linear memory), ``stack`` (the frame is larger than the stack window).
+    """
 
     events: int
     packets: int
@@ -248,3 +253,5 @@ class Summary:
     probes_refused: int
     lost: dict[str, int] = field(default_factory=dict)
     ended_by: str = ""
+    derived: int = 0
+    truncated: dict[str, int] = field(default_factory=dict)

@@ -8,9 +8,11 @@ import time
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui import __version__, arch
+from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.model import ProbeState, Summary, TraceHeader
 
 if TYPE_CHECKING:
+    from ktcpdump_tui.capture.entries import ProbeSet
     from ktcpdump_tui.capture.options import CaptureOptions
     from ktcpdump_tui.capture.plan import Plan
     from ktcpdump_tui.capture.target import TargetKernel
@@ -41,16 +43,33 @@ def header(options: CaptureOptions, kernel: TargetKernel, plan: Plan) -> TraceHe
 
 
 def summary(plan: Plan, worker: Worker, counts: dict[str, int]) -> Summary:
-    """Return the summary: ``counts`` are the latest ones (packets, and events lost by cause)."""
+    """Return the summary: ``counts`` are the latest ones (packets, events lost or truncated by cause)."""
     states = [one.probe for one in plan.instructions]
     attached = states.count(ProbeState.ATTACHED)
     refused = states.count(ProbeState.REFUSED)
     return Summary(
         events=worker.counts.stored,
         packets=counts.get("packets", 0),
+        derived=counts.get("derived", 0),
         probes_asked=attached + refused,
         probes_attached=attached,
         probes_refused=refused,
-        lost={name.removeprefix("lost: "): n for name, n in counts.items() if name.startswith("lost: ")},
+        lost=_of_kind(counts, "lost: "),
+        truncated=_of_kind(counts, "truncated: "),
         ended_by=worker.ended_by,
     )
+
+
+def refuse_too_many(probes: ProbeSet, most: int) -> None:
+    """Raise UsageError where what only follows frames makes it more than ``most`` probes."""
+    needed = len(probes.entries) + len(probes.others)
+    if needed > most:
+        raise UsageError(
+            f"these SPECs need {needed:,} probes with those that follow frames, and {most:,} are allowed",
+            "leave out the functions without a packet of their own (their callers' ends are probed too), "
+            "or raise --max-probes",
+        )
+
+
+def _of_kind(counts: dict[str, int], kind: str) -> dict[str, int]:
+    return {name.removeprefix(kind): n for name, n in counts.items() if name.startswith(kind)}

@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from ktcpdump_tui.kernel.symbols import Kallsyms
 
 #: BPF function -> kernel functions (net/core/skbuff.c, net/core/gro.c, net/ipv4/ip_output.c,
-#: net/ipv6/ip6_output.c). All take the skb as first argument, those of two packets the other as second.
+#: net/ipv6/ip6_output.c). All take the skb as first argument (napi_reuse_skb as second), those of two
+#: packets the other as second.
 HOOKS: Final = {
     "on_copy": ("__copy_skb_header",),
     "on_fragment": ("ip_copy_metadata", "ip6_copy_metadata"),
     "on_merge": ("skb_gro_receive", "skb_gro_receive_list"),
     "on_build": ("__build_skb_around",),
+    "on_reuse": ("napi_reuse_skb",),
     "on_release": ("skb_release_head_state",),
 }
+
+#: Makes a packet without __build_skb_around (since 6.3): only what it returns is one.
+BUILDER: Final = "slab_build_skb"
 
 #: Who calls __copy_skb_header, and what that makes of the packet (model.Packet.origin).
 COPIERS: Final = {
@@ -31,6 +36,10 @@ COPIERS: Final = {
     "skb_segment_list": "segment",
     "skb_morph": "reassembly",
 }
+
+
+#: What return probes and the function graph tracer put in place of a return address (arch/x86/kernel).
+RETURN_TRAMPOLINES: Final = ("arch_rethook_trampoline", "return_to_handler")
 
 
 def hook_addresses(kallsyms: Kallsyms, entry_of: dict[str, int]) -> tuple[dict[str, list[int]], list[str]]:
@@ -63,3 +72,9 @@ def morph_range(kallsyms: Kallsyms) -> tuple[int, int]:
     """Return (start, end) of skb_morph, (0, 0) where this kernel has none."""
     found = [one for one in kallsyms.find("skb_morph") if one.is_text]
     return (found[0].address, found[0].end) if found else (0, 0)
+
+
+def return_trampolines(kallsyms: Kallsyms) -> tuple[int, int]:
+    """Return where returns go that somebody else watches; 0 for what this kernel has not."""
+    first, second = (kallsyms.address_of(name) or 0 for name in RETURN_TRAMPOLINES)
+    return first, second

@@ -12,15 +12,17 @@ import importlib.util
 import os
 import struct
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui import arch
+from ktcpdump_tui.capture.counters import Counters
 from ktcpdump_tui.capture.guard import run_time
 from ktcpdump_tui.capture.multi import load_program
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.kernel.stacks import InterruptStacks
 from ktcpdump_tui.trace import layout as trace_layout
 
 if TYPE_CHECKING:
@@ -103,7 +105,9 @@ class ProgramText:
 
     ``origins`` are (start, end, origin name) address ranges of the functions that copy an skb header;
     ``morph`` is that of skb_morph; ``extra`` is C text for --capture, ``extra_bytes`` its room; ``multi``
-    where entries are also hooked through the function tracer.
+    where entries are also hooked through the function tracer; ``trampolines`` are the return addresses that
+    other tools' return probes put in place of the caller's, 0 where the kernel has none; ``cpus`` is the
+    highest number of a CPU that may come, plus 1.
     """
 
     layout: KernelLayout
@@ -119,6 +123,9 @@ class ProgramText:
     extra_bytes: int = 8
     multi: bool = False
     morph: tuple[int, int] = (0, 0)
+    cpus: int = 1
+    stacks: InterruptStacks = field(default_factory=InterruptStacks)
+    trampolines: tuple[int, int] = (0, 0)
 
     def render(self) -> str:
         """Return the C text for BCC."""
@@ -143,6 +150,11 @@ class ProgramText:
             "SELECT_IFNAME": int(select.ifname is not None),
             "SELECT_NETNS": int(select.netns is not None),
             "MULTI": int(self.multi),
+            "CPUS": self.cpus,
+            "IRQ_STACKS": f"{self.stacks.start:#x}ULL",
+            "IRQ_STACKS_BYTES": f"{self.stacks.end - self.stacks.start:#x}ULL",
+            "RETHOOK": f"{self.trampolines[0] or 1:#x}ULL",
+            "RETURN_HANDLER": f"{self.trampolines[1] or 1:#x}ULL",
             "MORPH_START": f"{self.morph[0]:#x}ULL",
             "MORPH_END": f"{self.morph[1]:#x}ULL",
             "COPY_ORIGINS": " ".join(
@@ -178,6 +190,8 @@ class Program:
         "on_fragment",
         "on_merge",
         "on_build",
+        "on_reuse",
+        "on_built",
         "on_release",
     )
     RAW_TRACEPOINTS: Final = ("kfree_skb", "consume_skb")
@@ -193,6 +207,8 @@ class Program:
                 name: self._bpf.load_func(name, bcc.BPF.KPROBE).fd for name in self.KPROBES
             }
             self.multi = load_program(self._bpf.dump_func("on_entry_multi")) if text.multi else -1
+            for cpu, top in enumerate(text.stacks.tops):
+                self._bpf["irq_stack_top"][ctypes.c_int(cpu)] = ctypes.c_uint64(top)
             emitter = self._bpf["emitter"]
             emitter[ctypes.c_int(0)] = ctypes.c_int(self._bpf.load_func("on_emit", bcc.BPF.KPROBE).fd)
         except UserError:
@@ -206,6 +222,8 @@ class Program:
         self.note_bytes = text.note_bytes
         self.event_ring: int = self._bpf["events"].map_fd
         self.note_ring: int = self._bpf["notes"].map_fd
+        self.counters = Counters(self._bpf["cpus"].map_fd, self._bpf["packet_count"].map_fd, text.cpus)
+        self._limit = 0
 
     def attach_tracepoints(self) -> None:
         """Attach the two ends of a packet's life; the kernel detaches them with our descriptors."""
@@ -236,24 +254,12 @@ class Program:
 
     def set_packet_limit(self, packets: int) -> None:
         """Select no more than this many packets; 0 is no limit."""
+        self._limit = packets
         self._bpf["packet_limit"][ctypes.c_int(0)] = ctypes.c_uint64(packets)
 
-    def packets(self) -> int:
-        """Return how many packets have been given an identity."""
-        return int(self._bpf["packet_count"][ctypes.c_int(0)].value)
-
-    def losses(self) -> dict[str, int]:
-        """Return what was lost inside the program so far, by cause, over all CPUs."""
-        totals = {"ring buffer full": 0, "notes lost": 0, "frames too deep": 0}
-        for cpu in self._bpf["cpus"][ctypes.c_int(0)]:
-            totals["ring buffer full"] += cpu.lost_events
-            totals["notes lost"] += cpu.lost_notes
-            totals["frames too deep"] += cpu.deep
-        return totals
-
-    def sent(self) -> int:
-        """Return how many events the program has tried to send, over all CPUs."""
-        return sum(int(cpu.seq) for cpu in self._bpf["cpus"][ctypes.c_int(0)])
+    def packets(self) -> tuple[int, int]:
+        """Return how many packets were selected, and how many were made from those (clones ...)."""
+        return self.counters.packets(self._limit)
 
     def skipped(self) -> int:
         """Return how many hits the kernel passed over because a BPF program was running on that CPU already.
@@ -274,6 +280,7 @@ class Program:
         if self.multi >= 0:
             os.close(self.multi)
             self.multi = -1
+        self.counters.close()
         self._bpf.cleanup()
 
 

@@ -16,7 +16,13 @@ from ktcpdump_tui.capture import account
 from ktcpdump_tui.capture.attach import KprobeEvents
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
 from ktcpdump_tui.capture.guard import RateGuard
-from ktcpdump_tui.capture.hooks import copy_origins, hook_addresses, morph_range
+from ktcpdump_tui.capture.hooks import (
+    BUILDER,
+    copy_origins,
+    hook_addresses,
+    morph_range,
+    return_trampolines,
+)
 from ktcpdump_tui.capture.multi import attach_multi
 from ktcpdump_tui.capture.notetap import FreeTap
 from ktcpdump_tui.capture.prober import Prober
@@ -25,6 +31,7 @@ from ktcpdump_tui.capture.ring import RecordRing, RowRing
 from ktcpdump_tui.capture.target import MANY_ENTRIES, TargetKernel
 from ktcpdump_tui.capture.worker import Worker
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.kernel.stacks import interrupt_stacks, possible_cpus
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.layout import event_dtype
 
@@ -50,6 +57,9 @@ ROOM: Final = 2
 
 #: Seconds that events already on their way get when the traffic has ended.
 _LINGER: Final = 0.3
+
+#: Seconds without an event after which the packets of --packets are taken to have come to rest.
+_SETTLED: Final = 1.0
 
 
 class CaptureSession:
@@ -92,6 +102,8 @@ class CaptureSession:
         self._link = -1
         self._lines: threading.Thread | None = None
         self._started = 0.0
+        #: How many events were stored, and since when it is so many.
+        self._last_stored = 0, 0.0
         self._new = threading.Event()
         self._cancelled = threading.Event()
 
@@ -111,6 +123,7 @@ class CaptureSession:
         kernel = self._kernel = TargetKernel.running(options, self._debuginfod)
         plan = kernel.plan(options)
         probes = probe_set(plan, kernel.leaves_of, kernel.multi)
+        account.refuse_too_many(probes, ROOM * options.max_probes)
         plan = plan.refused(probes.unknown_frames)
         extra = kernel.capture_code(options.captures)
         self._progress("compiling the BPF program", 0, 0)
@@ -173,6 +186,9 @@ class CaptureSession:
             extra_bytes=extra_bytes,
             multi=bool(probes.tracer),
             morph=morph_range(kernel.kallsyms),
+            cpus=possible_cpus(),
+            stacks=interrupt_stacks(kernel.kallsyms, kernel.memory, kernel.btf),
+            trampolines=return_trampolines(kernel.kallsyms),
         )
         return Program(text)
 
@@ -189,6 +205,8 @@ class CaptureSession:
             if addresses:
                 refused |= events.define(name, addresses, tell, self._cancelled.is_set).refused
         hooks, missing = hook_addresses(kernel.kallsyms, {})
+        if built := kernel.returns_of(BUILDER):
+            hooks["on_built"] = built
         for name, addresses in hooks.items():
             hook = events.define(name, addresses, None, self._cancelled.is_set)
             missing += [f"{address:#x}: {why}" for address, why in hook.refused.items()]
@@ -280,13 +298,20 @@ class CaptureSession:
         assert self._program is not None
         assert self._events is not None
         assert self._worker is not None
-        losses = self._program.losses()
+        counters = self._program.counters
         missed = sum(self._events.missed().values()) + self._program.skipped()
-        counts = {f"lost: {name}": count for name, count in losses.items()}
+        counts = {f"lost: {name}": count for name, count in counters.losses().items()}
         counts["lost: probe missed"] = missed
-        counts["packets"] = self._program.packets()
+        counts |= {f"truncated: {what}": count for what, count in counters.truncated().items()}
+        counts["packets"], counts["derived"] = self._program.packets()
         options = self.options
-        if options.duration is not None and time.monotonic() - self._started >= options.duration:
+        now = time.monotonic()
+        if stored != self._last_stored[0]:
+            self._last_stored = stored, now
+        resting = now - max(self._last_stored[1], self._started) >= _SETTLED
+        if options.packets is not None and counts["packets"] >= options.packets and resting:
+            self.stop("packets")  # what they still did was wanted too
+        if options.duration is not None and now - self._started >= options.duration:
             self.stop("duration")
         if self._command is not None and self._command.poll() is not None:
             threading.Timer(_LINGER, self.stop, ("command",)).start()

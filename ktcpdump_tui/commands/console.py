@@ -136,15 +136,24 @@ def counts(summary: Summary) -> list[str]:
     >>> counts(Summary(200, 2, 194, 189, 5))
     ['200 events captured', '2 packets', '194 probes: 189 attached, 5 refused', '0 events lost']
     """
+    derived = f", and {summary.derived} made from them (clones, fragments ...)" if summary.derived else ""
     lines = [
         f"{_several(summary.events, 'event')} captured",
-        _several(summary.packets, "packet"),
+        f"{_several(summary.packets, 'packet')}{derived}",
         f"{_several(summary.probes_asked, 'probe')}: {summary.probes_attached} attached, "
         f"{summary.probes_refused} refused",
     ]
     lost = {cause.removeprefix("lost: "): number for cause, number in summary.lost.items() if number}
     lines += [f"{_several(number, 'event')} lost ({cause})" for cause, number in lost.items()]
-    return lines if lost else [*lines, "0 events lost"]
+    if not lost:
+        lines.append("0 events lost")
+    hints = {"packet": "-S keeps more bytes", "stack": "the frame is larger than what is kept"}
+    return lines + [
+        f"{_several(number, 'event')} with a truncated {what}"
+        + (f" ({hints[what]})" if what in hints else "")
+        for what, number in summary.truncated.items()
+        if number
+    ]
 
 
 def _several(number: int, noun: str) -> str:

@@ -28,7 +28,7 @@ def make_outputs(options: Options, trace: Trace) -> Iterator[list[Output]]:
     showing = Showing.of(trace, options.watches, options.locals)
     outputs: list[Output] = []
     if options.json:
-        lines = JsonLines(options.watches, options.locals, showing.values)
+        lines = JsonLines(options.watches, options.locals, showing.values, trace)
         outputs.append(JsonOutput(lines, sys.stdout))
     elif options.write != "-":
         outputs.append(TableOutput(Table(options.watches, showing.values), sys.stdout))

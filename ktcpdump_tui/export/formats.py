@@ -26,19 +26,20 @@ class Showing:
     """What is shown of an event beside what every event has: watch expressions, variables in scope.
 
     Only formats with room for it take notice: JSON lines and Parquet, and the table of watches alone.
-    ``values`` knows them, and what indirect calls go to; see ``of``.
+    ``values`` knows them, and what indirect calls go to; ``trace`` knows the lines' states; see ``of``.
     """
 
     watches: tuple[str, ...] = ()
     local_variables: bool = False
     values: Values | None = None
+    trace: Trace | None = None
 
     @classmethod
     def of(cls, trace: Trace, watches: Sequence[str] = (), local_variables: bool = False) -> Self:
         """Return what shows ``watches`` at events of ``trace``; UsageError where one is no expression."""
         from ktcpdump_tui.headless.values import EventValues
 
-        return cls(tuple(watches), local_variables, EventValues(trace, watches))
+        return cls(tuple(watches), local_variables, EventValues(trace, watches), trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def _json(stream: BinaryIO, name: str, close: bool, showing: Showing) -> Output:
     from ktcpdump_tui.headless.jsonlines import JsonLines
     from ktcpdump_tui.headless.output import JsonOutput
 
-    lines = JsonLines(showing.watches, showing.local_variables, showing.values)
+    lines = JsonLines(showing.watches, showing.local_variables, showing.values, showing.trace)
     return JsonOutput(lines, _text(stream), name, close)
 
 

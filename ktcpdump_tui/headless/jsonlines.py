@@ -13,14 +13,24 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.headless.output import Values
     from ktcpdump_tui.model import Event, Instruction, Summary, TraceHeader
+    from ktcpdump_tui.trace.trace import Trace
 
 
 class JsonLines:
-    """Turns a trace into lines. With ``local_variables`` and ``watches`` events have two more keys."""
+    """Turns a trace into lines. With ``local_variables`` and ``watches`` events have two more keys.
+
+    With ``trace`` the summary has ``lines``: for each source line of the plan its ``file``, ``line``,
+    ``state`` (model.LineState) and ``hits``, over all packets of the trace.
+    """
 
     def __init__(
-        self, watches: Sequence[str] = (), local_variables: bool = False, values: Values | None = None
+        self,
+        watches: Sequence[str] = (),
+        local_variables: bool = False,
+        values: Values | None = None,
+        trace: Trace | None = None,
     ) -> None:
+        self._trace = trace
         self._watches = tuple(watches)
         self._locals = local_variables
         self._values = values
@@ -69,7 +79,14 @@ class JsonLines:
 
     def summary(self, summary: Summary) -> str:
         """Return the last line."""
-        return _dump({"type": "summary", **asdict(summary)})
+        row = {"type": "summary", **asdict(summary)}
+        if self._trace is not None:
+            hits = self._trace.line_hits()
+            row["lines"] = [
+                {"file": file, "line": line, "state": state.value, "hits": hits.get((file, line), 0)}
+                for (file, line), state in sorted(self._trace.line_states().items())
+            ]
+        return _dump(row)
 
 
 def _instruction(instruction: Instruction) -> dict[str, Any]:

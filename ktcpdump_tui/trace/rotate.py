@@ -117,8 +117,15 @@ class RotatingWriter:
         lost = {
             name.removeprefix("lost: "): n for name, n in self._counts.items() if name.startswith("lost: ")
         }
-        packets = self._counts.get("packets", 0)
-        return Summary(events, packets, attached + refused, attached, refused, lost, ended_by="rotation")
+        truncated = {
+            name.removeprefix("truncated: "): n
+            for name, n in self._counts.items()
+            if name.startswith("truncated: ")
+        }
+        packets, derived = (self._counts.get(name, 0) for name in ("packets", "derived"))
+        return Summary(
+            events, packets, attached + refused, attached, refused, lost, "rotation", derived, truncated
+        )
 
     def _remember(self, note: decode.Note, data: bytes) -> None:
         if note.kind == NoteKind.BIRTH:

@@ -14,7 +14,8 @@ from ktcpdump_tui.tui.line_view import palette_of, printable
 class Status:
     """All the status bar shows.
 
-    ``rate`` is events/s, ``lost`` by cause, ``new`` events not seen yet, ``attached`` and ``refused`` probes.
+    ``rate`` is events/s, ``lost`` by cause, ``new`` events not seen yet, ``attached`` and ``refused`` probes,
+    ``truncated`` events of which a part of packet or frame is missing.
     """
 
     mode: str = "ended"
@@ -30,6 +31,7 @@ class Status:
     expression: str = ""
     attached: int = 0
     refused: int = 0
+    truncated: int = 0
 
 
 class StatusBar(Widget):
@@ -67,6 +69,8 @@ class StatusBar(Widget):
         else:
             text.append("  lost 0", dim)
         text.append(f"  {status.packets:,} packet" + ("" if status.packets == 1 else "s"), base)
+        if status.truncated:
+            text.append(f"  {status.truncated:,} truncated", dim)
         if status.only_packet is not None:
             text.append(f"  only packet {status.only_packet}", palette["status_paused"])
         if status.rate is not None:

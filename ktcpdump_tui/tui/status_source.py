@@ -51,6 +51,7 @@ class StatusSource:
             expression=trace.header.expression,
             attached=attached,
             refused=refused,
+            truncated=self._truncated(),
         )
 
     def _count_probes(self) -> tuple[int, int]:
@@ -69,6 +70,13 @@ class StatusSource:
         if state is CaptureState.RUNNING and not self._navigator.follow:
             return "paused"
         return str(state)
+
+    def _truncated(self) -> int:
+        """Return the number of events with a truncated packet or frame, whichever are more."""
+        if self._trace.summary is not None:
+            return max(self._trace.summary.truncated.values(), default=0)
+        counts = self._trace.counts()
+        return max((n for name, n in counts.items() if name.startswith("truncated: ")), default=0)
 
     def _lost(self) -> dict[str, int]:
         """Return the losses by cause: from the summary, else what is known so far."""

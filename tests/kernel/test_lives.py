@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ktcpdump_tui.debuginfo.tarball import Tarball
 from ktcpdump_tui.trace.stream import pump
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
@@ -33,12 +35,17 @@ SPECS = (
 NFT_DROPS = {"net/netfilter/core.c", "net/netfilter/nf_tables_core.c"}
 
 
+#: What is written on a line that drops a packet.
+FREES = re.compile(r"(kfree_skb|drop)\w*\(")
+
+
 @dataclass
 class Scene:
     """A recorded scene: events by packet, and the kernel's counters."""
 
     trace: Trace
     counters: dict[str, int]
+    source: Tarball
     by_packet: dict[int, list[Event]] = field(default_factory=dict)
 
     def packets(self, port: int, destination: bool = True) -> list[Packet]:
@@ -55,6 +62,13 @@ class Scene:
         dropped = [one for one in self.packets(port) if one.fate == "dropped"]
         assert len(dropped) == 1, (port, self.packets(port))
         return dropped[0]
+
+    def source_line(self, place: str) -> str:
+        """Return the text of ``file:line`` in the kernel's own source package."""
+        file, _, line = place.rpartition(":")
+        data = self.source.find(file)
+        assert data is not None, file
+        return data.decode().splitlines()[int(line) - 1]
 
     def line_of(self, packet: Packet) -> str:
         """Return the file of the line that dropped a packet."""
@@ -90,7 +104,7 @@ def scene(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]
     counters = json.loads(lab.check_output("cat /tmp/scene.json"))
     with Trace.open(path) as trace:
         trace.refresh()
-        scene = Scene(trace, counters)
+        scene = Scene(trace, counters, Tarball(lab.source_tarball))
         for event in trace.events(1, len(trace)):
             scene.by_packet.setdefault(event.packet_id, []).append(event)
         yield scene
@@ -126,6 +140,8 @@ def test_a_drop_names_its_reason_and_line(scene: Scene, port: int, reason: str, 
     assert packet.drop_reason == reason
     assert scene.line_of(packet) in files
     assert packet.drop_symbol
+    text = scene.source_line(packet.drop_line or "")
+    assert FREES.search(text), (packet.drop_line, text)
 
 
 def test_the_kernels_own_counters_agree(scene: Scene) -> None:

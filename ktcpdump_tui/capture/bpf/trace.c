@@ -38,6 +38,7 @@ struct insn {
 struct frame {
     u64 cfa;
     u64 skb;
+    u64 back; /* the return address, just below the CFA */
     u32 packet; /* 0: a frame of a function we trace, with a packet that is not ours */
     u16 function;
     u16 found_by;
@@ -139,6 +140,7 @@ struct pending {
     u32 index;
     u32 packet;
     u64 found_by;
+    u64 cut; /* whether less than the whole packet is kept */
 };
 
 struct scratch {
@@ -155,7 +157,9 @@ struct per_cpu {
     u64 lost_notes;
     u64 states;
     u64 deep; /* frames beyond MAX_FRAMES */
-    u64 executed;
+    u64 cut_packets; /* events of which not the whole packet is kept */
+    u64 cut_stacks; /* events of which not the whole frame is kept */
+    u64 unused[9]; /* counters.py: PER_CPU_BYTES; no cache line is two CPUs' */
 };
 
 BPF_HASH(insns, u64, struct insn, INSNS);
@@ -164,11 +168,14 @@ BPF_TABLE("lru_hash", u64, struct tracked, tracked, 65536);
 BPF_TABLE("lru_hash", u64, u8, skipped, 65536);
 BPF_TABLE("lru_hash", u32, struct state, last_state, LAST_STATES);
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
-BPF_PERCPU_ARRAY(cpus, struct per_cpu, 1);
-BPF_ARRAY(packet_count, u64, 1);
+/* In memory that user space maps: counters.py says why. */
+BPF_F_TABLE("array", u32, struct per_cpu, cpus, CPUS, BPF_F_MMAPABLE);
+/* Identities given; packets selected, which leaves out what was made from them (clones, fragments ...). */
+BPF_F_TABLE("array", u32, u64, packet_count, 2, BPF_F_MMAPABLE);
 BPF_ARRAY(packet_limit, u64, 1);
 /* One bit for each function number (u16) whose exits are not probed any more: prober.py. */
 BPF_ARRAY(retired, u64, 1024);
+BPF_ARRAY(irq_stack_top, u64, CPUS);
 BPF_PROG_ARRAY(emitter, 1);
 BPF_RINGBUF_OUTPUT(events, EVENT_PAGES);
 BPF_RINGBUF_OUTPUT(notes, NOTE_PAGES);
@@ -198,6 +205,28 @@ static __always_inline u64 read_pointer(u64 address)
     return value;
 }
 
+/*
+ * Where the stack that sp is on begins. Tasks' stacks are aligned to their size; those of interrupts lie
+ * together in one range, aligned to a page (arch/x86/kernel/irq_64.c: map_irq_stack).
+ */
+static __always_inline u64 stack_base(u64 sp)
+{
+    u64 base = sp & ~((u64)STACK_SIZE - 1);
+    if (sp - IRQ_STACKS < IRQ_STACKS_BYTES) {
+        int cpu = bpf_get_smp_processor_id();
+        u64 *top = irq_stack_top.lookup(&cpu);
+        if (top && *top - sp <= STACK_SIZE)
+            base = *top - STACK_SIZE;
+    }
+    return base;
+}
+
+static __always_inline struct per_cpu *this_cpu(void)
+{
+    u32 cpu = bpf_get_smp_processor_id();
+    return cpus.lookup(&cpu);
+}
+
 static __always_inline u32 read_u32(u64 address)
 {
     u32 value = 0;
@@ -217,8 +246,7 @@ static __always_inline void fill_note(struct note *note, u32 kind, u32 size, u32
 
 static __always_inline void count_lost_note(void)
 {
-    int zero = 0;
-    struct per_cpu *cpu = cpus.lookup(&zero);
+    struct per_cpu *cpu = this_cpu();
     if (cpu)
         cpu->lost_notes++;
 }
@@ -249,13 +277,20 @@ static __always_inline void tell_free(u64 skb, u32 packet, u64 location, u32 rea
 /* A new identity, or 0 where enough packets have been selected. */
 static __always_inline u32 new_packet(u64 skb, u32 parent, u32 origin)
 {
-    int zero = 0;
+    u32 zero = 0, one = 1;
     u64 *count = packet_count.lookup(&zero);
-    u64 *limit = packet_limit.lookup(&zero);
-    if (!count || !limit)
+    u64 *selected = packet_count.lookup(&one);
+    int first = 0;
+    u64 *limit = packet_limit.lookup(&first);
+    if (!count || !selected || !limit)
         return 0;
-    if (*limit && *count >= *limit)
-        return 0;
+    if (!parent) {
+        if (*limit && *selected >= *limit)
+            return 0;
+        /* Several CPUs may have seen the same count. */
+        if (__sync_fetch_and_add(selected, 1) >= *limit && *limit)
+            return 0;
+    }
     struct tracked entry = {};
     entry.packet = __sync_fetch_and_add(count, 1) + 1;
     tracked.update(&skb, &entry);
@@ -412,6 +447,7 @@ static __always_inline u64 snapshot(u64 skb, u32 packet, struct scratch *s, stru
     struct extent extent = {};
     int i;
 
+    s->pending.cut = 0;
     u64 *words = (u64 *)((u8 *)state + STATE_FIXED);
     ROLLED
     for (i = 0; i < STATE_WORDS; i++)
@@ -439,6 +475,7 @@ static __always_inline u64 snapshot(u64 skb, u32 packet, struct scratch *s, stru
     if (find_extent(state->skb_bytes, &extent)) {
         u64 size = at_most(extent.caplen, SNAPLEN);
         state->link = extent.link;
+        s->pending.cut = size < extent.wirelen;
         if (!bpf_probe_read_kernel(state->packet_bytes, size, (void *)extent.start))
             add_region(state, extent.start, offsetof(struct state, packet_bytes), size, LABEL_PACKET);
     }
@@ -473,13 +510,14 @@ static __always_inline int record(struct pt_regs *ctx)
 {
     int zero = 0;
     struct scratch *s = scratches.lookup(&zero);
-    struct per_cpu *cpu = cpus.lookup(&zero);
+    struct per_cpu *cpu = this_cpu();
     if (!s || !cpu)
         return 0;
     u64 skb = s->pending.skb;
     u32 packet = s->pending.packet;
     u64 seq = ++cpu->seq;
     u64 state = 0;
+    u64 cut = 0;
     u8 flags = 0;
     struct tracked *known = tracked.lookup(&skb);
     if (known && (known->freed || known->packet != packet)) {
@@ -490,6 +528,7 @@ static __always_inline int record(struct pt_regs *ctx)
             state = last->id;
     } else {
         state = snapshot(skb, packet, s, cpu);
+        cut = s->pending.cut;
     }
     struct event *e = events.ringbuf_reserve(sizeof(struct event));
     if (!e) {
@@ -528,19 +567,21 @@ static __always_inline int record(struct pt_regs *ctx)
     if (!state)
         flags |= EVENT_STATE_LOST;
     u64 sp = ctx->sp;
-    u64 room = at_most(STACK_SIZE - (sp & (STACK_SIZE - 1)), STACK_BYTES);
+    u64 room = at_most(stack_base(sp) + STACK_SIZE - sp, STACK_BYTES);
     if (room < STACK_BYTES) {
         /* Near the top of the stack the window is shorter; the rest reads as zero. */
         int i;
         ROLLED
         for (i = 0; i < STACK_BYTES / 8; i++)
             ((u64 *)e->stack)[i] = 0;
-        bpf_probe_read_kernel(e->stack, room, (void *)sp);
-        flags |= EVENT_STACK_UNREADABLE;
+        if (bpf_probe_read_kernel(e->stack, room, (void *)sp))
+            flags |= EVENT_STACK_UNREADABLE;
     } else if (bpf_probe_read_kernel(e->stack, STACK_BYTES, (void *)sp)) {
         flags |= EVENT_STACK_UNREADABLE;
     }
     e->flags = flags;
+    cpu->cut_packets += cut;
+    cpu->cut_stacks += flags & EVENT_STACK_UNREADABLE || s->pending.cfa > sp + STACK_BYTES;
     events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
     return 0;
 }
@@ -600,8 +641,7 @@ static __always_inline u32 frames_outside(struct stack *stack, u64 cfa)
 static __always_inline void push(struct stack *stack, u32 at, u64 cfa, u64 skb, u32 packet, u32 function, u32 found_by)
 {
     if (at >= MAX_FRAMES) {
-        int zero = 0;
-        struct per_cpu *cpu = cpus.lookup(&zero);
+        struct per_cpu *cpu = this_cpu();
         if (cpu)
             cpu->deep++;
         return;
@@ -612,7 +652,19 @@ static __always_inline void push(struct stack *stack, u32 at, u64 cfa, u64 skb, 
     frame->packet = packet;
     frame->function = function;
     frame->found_by = found_by;
+    frame->back = read_pointer(cfa - 8);
     stack->depth = at + 1;
+}
+
+/*
+ * Whether a frame may still lend its packet. The end of a frame can go unseen (a probe was missed, the kernel
+ * keeps a tail call for itself); what came after it has then overwritten its return address. That of a living
+ * frame is changed only by who wants to see the return.
+ */
+static __always_inline int is_alive(struct frame *frame)
+{
+    u64 back = read_pointer(frame->cfa - 8);
+    return back == frame->back || back == RETHOOK || back == RETURN_HANDLER;
 }
 
 /*
@@ -629,7 +681,7 @@ static __always_inline int enter(struct pt_regs *ctx, u64 ip, int tracer)
     if (!s)
         return 0;
     u64 cfa = ctx->sp + 8;
-    u64 base = ctx->sp & ~((u64)STACK_SIZE - 1);
+    u64 base = stack_base(ctx->sp);
     struct stack *stack = stacks.lookup(&base);
     u64 skb = 0;
     u32 packet = 0;
@@ -639,6 +691,14 @@ static __always_inline int enter(struct pt_regs *ctx, u64 ip, int tracer)
         if (!stack)
             return 0;
         u32 outside = frames_outside(stack, cfa);
+        int i;
+        ROLLED
+        for (i = 0; i < MAX_FRAMES; i++) {
+            if (!outside || is_alive(&stack->frame[(outside - 1) & (MAX_FRAMES - 1)]))
+                break;
+            outside--;
+        }
+        stack->depth = outside;
         if (!outside)
             return 0;
         struct frame *caller = &stack->frame[(outside - 1) & (MAX_FRAMES - 1)];
@@ -699,7 +759,7 @@ int on_entry_multi(struct pt_regs *ctx)
 int on_instruction(struct pt_regs *ctx)
 {
     int zero = 0;
-    u64 base = ctx->sp & ~((u64)STACK_SIZE - 1);
+    u64 base = stack_base(ctx->sp);
     struct stack *stack = stacks.lookup(&base);
     if (!stack)
         return 0;
@@ -792,13 +852,29 @@ int on_merge(struct pt_regs *ctx)
     return 0;
 }
 
-/* __build_skb_around(skb, ...): the memory is a new packet's from here on. */
-int on_build(struct pt_regs *ctx)
+static __always_inline int forget(u64 skb)
 {
-    u64 skb = ctx->di;
     tracked.delete(&skb);
     skipped.delete(&skb);
     return 0;
+}
+
+/* __build_skb_around(skb, ...): the memory is a new packet's from here on. */
+int on_build(struct pt_regs *ctx)
+{
+    return forget(ctx->di);
+}
+
+/* The end of slab_build_skb, which returns a packet it has made without __build_skb_around. */
+int on_built(struct pt_regs *ctx)
+{
+    return forget(ctx->ax);
+}
+
+/* napi_reuse_skb(napi, skb): the packet's data went on in another one, the driver takes its skb for the next. */
+int on_reuse(struct pt_regs *ctx)
+{
+    return forget(ctx->si);
 }
 
 /* skb_release_head_state(skb): the last stop of every way to free a packet, also of the silent ones. */

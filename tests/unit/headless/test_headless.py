@@ -142,7 +142,7 @@ def test_table_of_a_recorded_ping() -> None:
 def test_json_of_a_recorded_ping() -> None:
     out = io.StringIO()
     with Trace.open(PING) as trace:
-        follow(trace, [JsonOutput(JsonLines(), out)], Limits())
+        follow(trace, [JsonOutput(JsonLines(trace=trace), out)], Limits())
         header, *events, summary = [json.loads(line) for line in out.getvalue().splitlines()]
         assert len(events) == len(trace) == summary["events"]
         assert header["type"] == "header"
@@ -415,5 +415,21 @@ def test_header_and_summary_are_self_contained() -> None:
     header = TraceHeader("1", "6.1", "x86_64", "abc", ("ktcpdump-tui", "icmp"), 1, 2, 3)
     row = json.loads(JsonLines().header(header))
     assert (row["type"], row["release"], row["command_line"]) == ("header", "6.1", ["ktcpdump-tui", "icmp"])
-    row = json.loads(JsonLines().summary(Summary(1, 2, 3, 4, 5, {"ring buffer full": 6})))
+    made = Summary(1, 2, 3, 4, 5, {"ring buffer full": 6}, derived=7, truncated={"packet": 8})
+    row = json.loads(JsonLines().summary(made))
     assert row["lost"] == {"ring buffer full": 6}
+    assert (row["packets"], row["derived"], row["truncated"]) == (2, 7, {"packet": 8})
+
+
+def test_the_summary_tells_the_state_of_every_line() -> None:
+    """What was executed is what the events say; the others are never said to be executed."""
+    with Trace.open(PING) as trace:
+        row = json.loads(JsonLines(trace=trace).summary(trace.summary or Summary(0, 0, 0, 0, 0)))
+        sources = [event.instruction.source for event in trace.events(1, len(trace))]
+        executed = {(one.file, one.line) for one in sources if one and one.line}
+        planned = {(one.source.file, one.source.line) for one in trace.plan if one.source and one.source.line}
+    states = {(one["file"], one["line"]): one["state"] for one in row["lines"]}
+    assert {line for line, state in states.items() if state == "executed"} == executed
+    assert states.keys() == planned
+    assert set(states.values()) <= {"executed", "not executed", "not probed", "unknown"}
+    assert all((one["hits"] > 0) == (one["state"] == "executed") for one in row["lines"])
