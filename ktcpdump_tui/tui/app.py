@@ -20,6 +20,7 @@ from ktcpdump_tui.tui.kept_app import KeptApp
 from ktcpdump_tui.tui.live_app import LiveApp
 from ktcpdump_tui.tui.log_screen import LogScreen
 from ktcpdump_tui.tui.palette import DARK, LIGHT
+from ktcpdump_tui.tui.probing import of_line
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import SourceView
@@ -252,7 +253,7 @@ class DebuggerApp(FindApp, DropApp, KeptApp, LiveApp):
 
     def on_source_view_run_to(self, message: SourceView.RunTo) -> None:
         """Look into what a line calls, where that can be probed; else go to the next event on the line."""
-        if self.look_into(message.file, message.line):
+        if self.look_into(of_line(self.trace.plan, message.file, message.line)):
             return
         found = self.navigator.at_line(message.file, message.line)
         if not found:
@@ -265,7 +266,9 @@ class DebuggerApp(FindApp, DropApp, KeptApp, LiveApp):
         self.toggle_break(f"{message.file}:{message.line}")
 
     def on_disassembly_view_run_to(self, message: DisassemblyView.RunTo) -> None:
-        """Go to the next event at an instruction."""
+        """Look into a call, where that can be probed; else go to the next event at the instruction."""
+        if self.look_into([self.trace.instruction(message.index)]):
+            return
         self.run_to(frozenset((message.index,)), "no event at this instruction", wrap=True)
 
     def on_inspector_needed(self) -> None:

@@ -28,7 +28,7 @@ class DisassemblyView(LineView):
         "The function's instructions. │ marks those of the source line above; x was refused by the kernel."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "run_to", "Go to the next event at this instruction", show=False),
+        Binding("enter", "run_to", "Look into what it calls; else its next event", show=False),
     ]
 
     class RunTo(Message):

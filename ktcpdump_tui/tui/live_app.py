@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui.errors import UsageError, UserError
 from ktcpdump_tui.trace.saving import check_new
@@ -17,6 +17,11 @@ from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.quit_screen import QuitScreen
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.trace_app import TraceApp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ktcpdump_tui.model import Instruction
 
 #: Seconds between looks at what was asked for.
 _LOOK: Final = 0.1
@@ -158,12 +163,12 @@ class LiveApp(TraceApp):
         # what was probed of it by line, by instruction or by its entry: all of it goes
         return f"{whole}+*" if verb == "unprobe" else f"{whole}:*"
 
-    def look_into(self, file: str, line: int) -> bool:
-        """Offer to probe what a source line calls; False where it calls nothing, or nothing can be probed."""
+    def look_into(self, calls: Iterable[Instruction]) -> bool:
+        """Offer to probe what instructions call; False where they call nothing, or nothing can be probed."""
         if not self.probing.possible:
             return False
         called = partial(went_to, self.trace, TraceValues(self.trace))
-        names = callees(self.trace.plan, file, line, called)
+        names = callees(self.trace.plan, calls, called)
         if not names:
             return False
 

@@ -11,7 +11,7 @@ from ktcpdump_tui.model import ProbeState
 from ktcpdump_tui.tui.ports import CaptureState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from ktcpdump_tui.model import Instruction
@@ -90,16 +90,16 @@ class Probing:
 
 
 def callees(
-    plan: Sequence[Instruction], file: str, line: int, called: Callable[[Instruction], str | None]
+    plan: Sequence[Instruction], calls: Iterable[Instruction], called: Callable[[Instruction], str | None]
 ) -> list[str]:
-    """Return the functions called on a source line, inlined code of it included, that can be looked into.
+    """Return the functions that some instructions of ``plan`` call and that can be looked into.
 
     ``called`` tells where an indirect call went. Those with more than their entry probed are left out.
     """
     probed = Counter(one.symbol for one in plan if one.probe is ProbeState.ATTACHED)
     names: dict[str, None] = {}
-    for one in plan:
-        if one.call is None or not _at(one, file, line):
+    for one in calls:
+        if one.call is None:
             continue
         name = _NAME.match((called(one) or "") if one.call.startswith("*") else one.call)
         if name and probed[name[0]] < 2 and not _NOISE.match(name[0]):
@@ -125,8 +125,9 @@ def function_at(plan: Sequence[Instruction], file: str, line: int) -> str | None
     return above[-1][1] if above else None
 
 
-def _at(instruction: Instruction, file: str, line: int) -> bool:
-    return line in _lines(instruction, file)
+def of_line(plan: Sequence[Instruction], file: str, line: int) -> list[Instruction]:
+    """Return the instructions of a source line, those of functions inlined there included."""
+    return [one for one in plan if line in _lines(one, file)]
 
 
 def _lines(instruction: Instruction, file: str) -> Iterator[int]:

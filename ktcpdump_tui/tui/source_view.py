@@ -45,7 +45,7 @@ class SourceView(LineView):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "sideways(-8)", "Scroll left", show=False),
         Binding("right", "sideways(8)", "Scroll right", show=False),
-        Binding("enter", "run_to", "Go to the next event on this line", show=False),
+        Binding("enter", "run_to", "Look into what the line calls; else its next event", show=False),
     ]
 
     class RunTo(Message):

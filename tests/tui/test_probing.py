@@ -16,7 +16,9 @@ from ktcpdump_tui.model import Flow, Instruction, ProbeState, SourceLine
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.callee_screen import CalleeScreen
+from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.ports import CaptureState
+from ktcpdump_tui.tui.probing import of_line
 
 #: Not in the plan of the trace at first: what line 24 calls.
 FINISH = 0xFFFFFFFF81002000
@@ -117,6 +119,9 @@ async def test_enter_on_a_call_offers_to_look_into_it(debugger, capture):
         assert control.asked[1:] == [("probe", "ip_demo_finish+*")]
         await driver.press("enter", "escape")
         assert len(control.asked) == 2
+        driver.app.post_message(DisassemblyView.RunTo(5))
+        await driver.until(lambda: isinstance(driver.app.screen, CalleeScreen), "the instruction's call too")
+        await driver.press("escape")
         # the callee of line 20 is probed already: its next event is gone to
         view.cursor = 19
         await driver.press("enter")
@@ -155,7 +160,7 @@ async def test_an_indirect_call_leads_to_where_it_went_last(debugger, capture):
     capture.packet()
     async with debugger(capture.path, control=Control()) as driver:
         await driver.until(lambda: driver.app.source_file == C_FILE, "the source is shown")
-        driver.app.look_into(C_FILE, 24)
+        driver.app.look_into(of_line(driver.app.trace.plan, C_FILE, 24))
         await driver.until()
         assert "ip_demo_output" in driver.text()
         assert "ip_demo_other" not in driver.text()

@@ -196,3 +196,25 @@ def test_the_terminal_is_given_back_after_a_crash(tmux, recorded, tmp_path):
     assert shell.modes() == ORDINARY
     shell.settings(str(tmp_path / "b2"))
     assert (tmp_path / "b1").read_text() == (tmp_path / "b2").read_text()
+
+
+def test_keys_come_from_the_terminal_while_the_trace_comes_through_a_pipe(tmux, recorded, tmp_path):
+    """As in ssh HOST ktcpdump-tui --json ... | ktcpdump-tui -r -."""
+    shell = Shell(tmux)
+    program = f"{sys.executable} -m ktcpdump_tui"
+    shell.wait("$")
+    shell.type(f"{{ {program} -r {recorded} --json; sleep 300; }} | {{ {program} -r -; echo status=$?; }}")
+    shell.wait("51/51")
+    assert "LIVE" in shell.screen()
+    shell.key("g", "j")
+    shell.wait(" 2/51")
+    shell.key("q")
+    shell.wait("51 events were captured and are kept nowhere")
+    shell.key("r")
+    shell.wait(":record")
+    shell.type(f"{tmp_path}/kept.ktrace")
+    shell.wait("recording into")
+    shell.key("q")
+    shell.wait("status=0")
+    assert f"51 events recorded in {tmp_path}/kept.ktrace" in shell.screen().replace("\n", "")
+    assert shell.modes() == ORDINARY
