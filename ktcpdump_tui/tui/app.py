@@ -10,6 +10,7 @@ from textual.widgets import Input
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.tui import bindings, command_runner, commands
 from ktcpdump_tui.tui.banner import Banner
+from ktcpdump_tui.tui.compare_app import CompareApp
 from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.drop_app import DropApp
 from ktcpdump_tui.tui.field_tree import FieldTree
@@ -31,7 +32,7 @@ _ACTIONS = frozenset(binding.action.partition("(")[0] for binding in bindings.BI
 _EVERYWHERE = frozenset(("interrupt", "app.focus_next", "app.focus_previous"))
 
 
-class DebuggerApp(FindApp, DropApp, KeptApp, LiveApp):
+class DebuggerApp(FindApp, DropApp, CompareApp, KeptApp, LiveApp):
     """The application with its keys and commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(bindings.BINDINGS)

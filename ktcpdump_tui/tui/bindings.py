@@ -41,6 +41,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
             Binding("D", "drop", "Where this packet was dropped; again: what decided it"),
             Binding("x", "next_drop(True)", "Next drop"),
             Binding("X", "next_drop(False)", "Drop before"),
+            Binding("V", "compare", "Choose this packet for a comparison; on a second one: compare"),
             Binding("p", "only_packet", "List only this packet, or all again"),
             Binding("right_square_bracket", "packet(1)", "First event of the next packet"),
             Binding("left_square_bracket", "packet(-1)", "First event of the packet before"),

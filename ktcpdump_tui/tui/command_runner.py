@@ -68,12 +68,21 @@ async def run(app: DebuggerApp, command: Command) -> None:
             argument.rpartition(":") if argument.rpartition(":")[2].isdecimal() else (argument, "", "1")
         )
         app.show_file(app.navigator.full_name(file), int(line), inner=False)
+    elif name == "compare":
+        _compare(app, argument)
     elif name == "profile":
         app.use_profile(argument)
     elif name == "theme":
         if argument not in NAMES:
             raise UsageError(f"there is no theme '{argument}'", ":theme dark, :theme light or :theme ansi")
         app.theme = NAMES[argument]
+
+
+def _compare(app: DebuggerApp, argument: str) -> None:
+    words = argument.split()
+    if len(words) != 2 or not all(word.isdecimal() for word in words) or words[0] == words[1]:
+        raise UsageError("'compare' needs the numbers of two packets", ":compare 1 3")
+    app.compare(int(words[0]), int(words[1]))
 
 
 def _stop(app: DebuggerApp) -> None:

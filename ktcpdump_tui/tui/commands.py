@@ -16,6 +16,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "packet": ("ID", "go to a packet's first event"),
     "only": ("[ID]", "list only this packet's events, or all again"),
+    "compare": ("A B", "two packets side by side: where their paths part, and the values there"),
     "filter": ("[FILTER]", "list only what a tcpdump expression, fn:, file:, cpu:, packet:, is:drop select"),
     "break": ("[LOCATION] [if EXPRESSION]", "set a breakpoint: FILE:LINE, LINE, SYMBOL[+OFFSET], 0xADDRESS"),
     "tbreak": ("[LOCATION] [if EXPRESSION]", "set a breakpoint that stops once"),
@@ -136,5 +137,5 @@ _EXAMPLES: Final = {
     "condition": "1 skb->len > 100", "ignore": "1 10", "info": "break", "advance": "488",
     "list": "net/ipv4/ip_input.c:488", "probe": "ip_rcv_core:*", "unprobe": "ip_rcv_core+*",
     "record": "ping.ktrace", "save": "ping.ktrace", "export": "ping.pcapng", "theme": "light",
-    "profile": "nat",
+    "profile": "nat", "compare": "1 3",
 }  # fmt: skip
