@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ktcpdump_tui.kernel.symbols import Kallsyms
     from ktcpdump_tui.model import SourceLine
 
+#: A line with code is offered in place of one without if it is not further away.
+_NEAR: Final = 30
+
 #: Names listed in a message; the rest is counted.
 _LISTED: Final = 8
 
@@ -192,12 +195,19 @@ class _Resolver:
             span = f"line {spec.first_line}" if spec.first_line == spec.last_line else "these lines"
             raise UsageError(
                 f"-i {spec.text}: there is no code for {span} of {spec.file}, or no such file",
-                "name a line with a statement, or a longer part of the file's path",
+                self._next_line(lines, spec.file, spec.last_line)
+                or "name a line with a statement, or a longer part of the file's path",
             )
         return [
             Target(symbol, Want.LINES, spec, symbol.base_name, frozenset(addresses))
             for symbol, addresses in sorted(by_symbol.items(), key=lambda item: item[0].address)
         ]
+
+    def _next_line(self, lines: LineSource, file: str, line: int) -> str | None:
+        """Return a hint at the first line with code after ``line``, where there is one not far from it."""
+        rows = [lines.source_line(one) for one in lines.addresses_of(file, line + 1, line + _NEAR)]
+        after = [one.line for one in rows if one and _is_suffix(one.file, file) and one.line > line]
+        return f"the next line with code is -i {file}:{min(after)}" if after else None
 
     def _need_lines(self, spec: Spec) -> LineSource:
         if self.lines is None:

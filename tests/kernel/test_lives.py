@@ -36,7 +36,7 @@ NFT_DROPS = {"net/netfilter/core.c", "net/netfilter/nf_tables_core.c"}
 
 
 #: What is written on a line that drops a packet.
-FREES = re.compile(r"(kfree_skb|drop)\w*\(")
+FREES = re.compile(r"(kfree_skb|drop|NF_DROP_REASON)\w*\(")
 
 
 @dataclass

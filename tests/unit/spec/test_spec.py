@@ -52,6 +52,8 @@ class Lines:
         return [(at, SourceLine("net/a.c", 1 + (at - low) // 16)) for at in range(low, high, 8)]
 
     def addresses_of(self, file: str, first: int, last: int) -> Sequence[int]:
+        if file == "a.c" and first <= 6 <= last:
+            return [0xFFFFFFFF81000168]
         return [0xFFFFFFFF81000210, 0xFFFFFFFF81000408] if file == "ip_input.c" and first == 464 else []
 
     def function_file(self, address: int) -> str | None:
@@ -246,6 +248,9 @@ def test_lines() -> None:
     ]
     with pytest.raises(UsageError, match=r"no code for line 1 of ip_input\.c"):
         asked("ip_input.c:1", Lines())
+    with pytest.raises(UsageError, match=r"no code for line 3 of a\.c") as caught:
+        asked("a.c:3", Lines())
+    assert "the next line with code is -i a.c:6" in str(caught.value)
     for text in ("ip_rcv:*", "ip_input.c:464"):
         with pytest.raises(UserError, match="needs the kernel's debug symbols"):
             asked(text)
