@@ -57,6 +57,15 @@ async def test_lost_events_have_a_row_and_a_place_in_the_status_bar(debugger, lo
         await driver.until(lambda: driver.no == 2 * PER_PACKET + 1)
 
 
+async def test_truncated_events_are_told_in_the_status_bar(debugger, tmp_path):
+    capture = Capture(tmp_path / "cut.ktrace")
+    capture.packet()
+    capture.close(truncated={"packet": 7, "stack": 3})
+    async with debugger(tmp_path / "cut.ktrace", size=(120, 30)) as driver:
+        assert "7 truncated" in driver.text("#status")
+        assert "lost 0" in driver.text("#status"), "a part is missing, no event"
+
+
 async def test_the_inspector_shows_the_packet_and_what_changed(debugger, recorded):
     async with debugger(recorded, size=(200, 60)) as driver:
         await driver.press("1")

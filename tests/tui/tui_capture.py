@@ -207,9 +207,11 @@ class Capture:
         body["region"][0][1] = (skb + 0x1000, start + len(struct_bytes), len(data), layout.RegionLabel.PACKET)
         return _note(layout.NoteKind.STATE, self._ts, packet, cpu, body.tobytes() + struct_bytes + data)
 
-    def close(self, lost: dict[str, int] | None = None) -> None:
+    def close(self, lost: dict[str, int] | None = None, truncated: dict[str, int] | None = None) -> None:
         """Finish the trace."""
-        self.writer.close(Summary(self.events, self.packets, 19, 18, 1, lost or {}, "packets"))
+        self.writer.close(
+            Summary(self.events, self.packets, 19, 18, 1, lost or {}, "packets", truncated=truncated or {})
+        )
 
 
 def _body(kind: np.dtype[np.void], **values: int) -> bytes:
