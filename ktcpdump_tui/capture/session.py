@@ -14,24 +14,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui.capture import account
 from ktcpdump_tui.capture.attach import KprobeEvents
+from ktcpdump_tui.capture.compiling import ROOM, compiled
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
 from ktcpdump_tui.capture.guard import RateGuard
 from ktcpdump_tui.capture.hooks import (
     BUILDER,
-    copy_origins,
     hook_addresses,
-    morph_range,
-    return_trampolines,
 )
 from ktcpdump_tui.capture.multi import attach_multi
 from ktcpdump_tui.capture.notetap import FreeTap
 from ktcpdump_tui.capture.prober import Prober
-from ktcpdump_tui.capture.program import Program, ProgramText, Selection, drop_reasons
+from ktcpdump_tui.capture.program import Program, drop_reasons
 from ktcpdump_tui.capture.ring import RecordRing, RowRing
 from ktcpdump_tui.capture.target import MANY_ENTRIES, TargetKernel
 from ktcpdump_tui.capture.worker import Worker
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.kernel.stacks import interrupt_stacks, possible_cpus
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.layout import event_dtype
 
@@ -46,14 +43,6 @@ if TYPE_CHECKING:
 
     #: What is being done, how much of it is done, of how much (0: unknown).
     Progress = Callable[[str, int, int], None]
-
-#: Bytes of the two ring buffers: at 480 bytes an event, 16 MiB is 35,000 events the worker may be behind.
-EVENT_RING: Final = 16 << 20
-NOTE_RING: Final = 8 << 20
-
-#: Probes that may be added while the capture runs, as a multiple of --max-probes: entries and exits that
-#: only keep track of frames come on top.
-ROOM: Final = 2
 
 #: Seconds that events already on their way get when the traffic has ended.
 _LINGER: Final = 0.3
@@ -129,7 +118,7 @@ class CaptureSession:
         self._progress("compiling the BPF program", 0, 0)
         with ThreadPoolExecutor(1, "bpf-compiler") as pool:
             # clang runs outside Python's lock: the lines are looked up meanwhile
-            compiling = pool.submit(self._compile, kernel, probes, extra)
+            compiling = pool.submit(compiled, options, kernel, probes, extra)
             plan = self._define(kernel, plan, probes)
             entry_only = plan.entry_only if len(plan.functions) > MANY_ENTRIES else frozenset()
             tables = kernel.variable_tables([one for one in plan.instructions if one.index not in entry_only])
@@ -168,29 +157,6 @@ class CaptureSession:
                 self.sink.write_plan(annotated)
         except UserError as error:
             self.messages.append(f"no source lines: {error.message}")
-
-    def _compile(self, kernel: TargetKernel, probes: ProbeSet, extra_code: tuple[str, int]) -> Program:
-        options = self.options
-        extra, extra_bytes = extra_code
-        text = ProgramText(
-            layout=kernel.layout,
-            filter_c=kernel.filter_c,
-            selection=Selection(options.netns, options.ifname, options.mark),
-            snaplen=options.snaplen,
-            stack_bytes=options.stack_bytes,
-            instructions=len(probes.table) + ROOM * options.max_probes,
-            event_bytes=options.ring_bytes or EVENT_RING,
-            note_bytes=NOTE_RING,
-            origins=copy_origins(kernel.kallsyms),
-            extra=extra,
-            extra_bytes=extra_bytes,
-            multi=bool(probes.tracer),
-            morph=morph_range(kernel.kallsyms),
-            cpus=possible_cpus(),
-            stacks=interrupt_stacks(kernel.kallsyms, kernel.memory, kernel.btf),
-            trampolines=return_trampolines(kernel.kallsyms),
-        )
-        return Program(text)
 
     def _define(self, kernel: TargetKernel, plan: Plan, probes: ProbeSet) -> Plan:
         """Define all probes in the kernel; return the plan with what it refused."""
@@ -290,6 +256,8 @@ class CaptureSession:
                 return change(prober)
             except KeyboardInterrupt:
                 raise UserError("the capture ended meanwhile") from None
+            except OSError as error:
+                raise UserError(f"the probes cannot be changed: {error.strerror or error}") from error
             finally:
                 self.plan = prober.plan
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -133,6 +135,25 @@ def pings(seconds: float = 0.05) -> Iterator[list[str]]:
         said.append(process.communicate()[0])
 
 
+@contextlib.contextmanager
+def one_descriptor() -> Iterator[None]:
+    """Leave one descriptor free: of two perf events that arm probes, the kernel refuses the second."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(one.name) for one in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    taken = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(2))
+        os.close(taken.pop())
+        yield
+    finally:
+        for one in taken:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def lines(folder: Path, vmlinux: Path) -> dict[str, Any]:
     """Lines of a function, instructions of it, what it calls; wrong ones; and all of it taken away again."""
     run = Run(folder / "lines.ktrace", vmlinux, specs=("ip_rcv",), max_probes=1000)
@@ -161,6 +182,9 @@ def lines(folder: Path, vmlinux: Path) -> dict[str, Any]:
         told["goes_on"] = run.more("ip_rcv", 20)
         told["after_unprobe"] = run.counts()["ip_local_deliver_finish"] - gone["ip_local_deliver_finish"]
         run.change("unprobe", "ip_local_deliver_finish+*")
+        with one_descriptor():
+            run.change("probe", "ip_local_deliver_finish:*")
+        told["after_failure"] = run.more("ip_rcv", 8)
         run.change("probe", "ip_local_deliver_finish:*")
         told["again"] = run.more("ip_local_deliver_finish", 40)
     time.sleep(0.3)

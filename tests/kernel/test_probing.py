@@ -84,6 +84,14 @@ def test_what_is_refused_leaves_the_capture_as_it_was(lines: dict[str, Any]) -> 
     assert lines["after_refusals"] >= 40
 
 
+def test_probes_that_the_kernel_arms_only_in_part_are_taken_back(lines: dict[str, Any]) -> None:
+    failed = lines["steps"][-2]
+    assert "the kernel refuses to arm the probes: Too many open files" in failed["said"]
+    assert ADDED not in failed["probed"]
+    assert lines["after_failure"] >= 8
+    assert re.match(rf"{ADDED}:\*: \d+ probes attached", said(lines)[-1])
+
+
 def test_no_event_is_lost_and_none_is_double(lines: dict[str, Any]) -> None:
     assert not any(lines["lost"].values()), lines["lost"]
     sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", lines["ping"]).groups())
@@ -105,7 +113,7 @@ def test_removed_probes_end_and_leave_nothing_in_the_kernel(lines: dict[str, Any
     assert lines["some_left"] >= 40
     steps = [step for step in lines["steps"] if re.match(rf"{ADDED}\+\*: \d+ probes removed", step["said"])]
     assert ADDED not in steps[-1]["probed"]
-    assert "nothing of it is probed" in said(lines)[-2]
+    assert "nothing of it is probed" in said(lines)[-3]
     assert lines["again"] >= 40
     assert "ktcpdump_tui" not in lines["left"]
     assert ADDED not in lines["left_kprobes"]
