@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.trace.layout import FREE_BODY, NOTE_HEADER, NoteKind
+from ktcpdump_tui.trace.sink import PassingSink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-
-    from ktcpdump_tui.model import Instruction, Summary, TraceHeader
     from ktcpdump_tui.trace.sink import TraceSink
 
 #: The first two fields of layout.NOTE_HEADER, and ``location`` of layout.FREE_BODY.
@@ -20,32 +16,16 @@ _KIND_AND_SIZE: Final = struct.Struct("<II")
 _LOCATION: Final = struct.Struct(f"<{FREE_BODY.fields['location'][1]}xQ")  # type: ignore[index]
 
 
-class FreeTap:
+class FreeTap(PassingSink):
     """Passes everything on to ``sink`` and keeps the distinct locations of the FREE notes that go by.
 
     ``new`` is set when a location was not known before.
     """
 
     def __init__(self, sink: TraceSink) -> None:
-        self._sink = sink
+        super().__init__(sink)
         self.locations: set[int] = set()
         self.new = False
-
-    def write_header(self, header: TraceHeader) -> None:
-        """Pass on."""
-        self._sink.write_header(header)
-
-    def write_plan(self, instructions: Sequence[Instruction]) -> None:
-        """Pass on."""
-        self._sink.write_plan(instructions)
-
-    def put_blob(self, name: str, data: bytes) -> None:
-        """Pass on."""
-        self._sink.put_blob(name, data)
-
-    def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
-        """Pass on."""
-        self._sink.write_events(rows)
 
     def write_notes(self, notes: bytes | memoryview) -> None:
         """Look for FREE notes, and pass on."""
@@ -58,16 +38,4 @@ class FreeTap:
                     self.locations.add(location)
                     self.new = True
             at += max(size, NOTE_HEADER.itemsize)
-        self._sink.write_notes(notes)
-
-    def write_progress(self, counts: dict[str, int]) -> None:
-        """Pass on."""
-        self._sink.write_progress(counts)
-
-    def flush(self) -> None:
-        """Pass on."""
-        self._sink.flush()
-
-    def close(self, summary: Summary | None) -> None:
-        """Pass on."""
-        self._sink.close(summary)
+        super().write_notes(notes)

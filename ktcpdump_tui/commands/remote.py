@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.commands.console import PROGRESS
 from ktcpdump_tui.commands.control import ANSWER, Requests
-from ktcpdump_tui.commands.session import READY, Passing, Session
+from ktcpdump_tui.commands.session import READY, Session
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.options import PROGRAM
+from ktcpdump_tui.trace.sink import PassingSink
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -28,9 +30,9 @@ class RemoteSession(Session):
         self.requests = Requests(self.send)
         self._messages: list[str] = []
 
+    @abstractmethod
     def send(self, data: bytes) -> None:
         """Write to the stdin of the program there; OSError or UserError where it is gone."""
-        raise NotImplementedError
 
     @property
     def can_probe(self) -> bool:
@@ -69,7 +71,7 @@ class RemoteSession(Session):
         )
 
 
-class Retitled(Passing):
+class Retitled(PassingSink):
     """Passes a trace on under the command line that was typed here, not the one used there."""
 
     def __init__(self, sink: TraceSink, options: Options) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.trace.sink import PassingSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import numpy as np
 
     from ktcpdump_tui.commands.console import Console
     from ktcpdump_tui.model import Instruction, Summary, TraceHeader
@@ -29,46 +29,7 @@ TEMPORARY_SIZE: Final = 2 << 30
 READY: Final = "listening: "
 
 
-class Passing:
-    """A ``TraceSink`` that passes everything on."""
-
-    def __init__(self, sink: TraceSink) -> None:
-        self._sink = sink
-
-    def write_header(self, header: TraceHeader) -> None:
-        """Pass the header on."""
-        self._sink.write_header(header)
-
-    def write_plan(self, instructions: Sequence[Instruction]) -> None:
-        """Pass the plan on."""
-        self._sink.write_plan(instructions)
-
-    def put_blob(self, name: str, data: bytes) -> None:
-        """Pass a blob on."""
-        self._sink.put_blob(name, data)
-
-    def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
-        """Pass events on."""
-        self._sink.write_events(rows)
-
-    def write_notes(self, notes: bytes | memoryview) -> None:
-        """Pass notes on."""
-        self._sink.write_notes(notes)
-
-    def write_progress(self, counts: dict[str, int]) -> None:
-        """Pass totals on."""
-        self._sink.write_progress(counts)
-
-    def flush(self) -> None:
-        """Pass on."""
-        self._sink.flush()
-
-    def close(self, summary: Summary | None) -> None:
-        """Pass on."""
-        self._sink.close(summary)
-
-
-class Announcing(Passing):
+class Announcing(PassingSink):
     """Makes the trace when there is something to put in it, and says when there is something new to read.
 
     A capture that fails before it begins leaves no file, and harms none that was there. ``announce`` is
@@ -107,7 +68,7 @@ class Announcing(Passing):
             self._announce()
 
 
-class Session:
+class Session(ABC):
     """A capture in a thread of its own that writes a trace; what is common to all kinds.
 
     ``path`` is the trace: the file named by -o, or a temporary one that ``close`` deletes. ``error`` is what
@@ -134,7 +95,7 @@ class Session:
             self.path = Path(self._folder.name) / "capture.ktrace"
         self._thread = threading.Thread(target=self._run, name="session", daemon=True)
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most kinds have nothing to prepare
         """Do what is to be done before a screen is drawn; may take minutes, Ctrl-C ends it."""
 
     def start(self) -> None:
@@ -299,6 +260,6 @@ class Session:
 
         return Embedding(writer, [*self.options.sources, *self.source_places], self.console.say)
 
+    @abstractmethod
     def _capture(self, sink: TraceSink) -> None:
         """Capture into ``sink`` and close it; returns at the end, raises what ended it early."""
-        raise NotImplementedError

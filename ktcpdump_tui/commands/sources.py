@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ktcpdump_tui.commands.session import Passing
 from ktcpdump_tui.trace import blobs
+from ktcpdump_tui.trace.sink import PassingSink
 from ktcpdump_tui.trace.trace import Trace
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _finder(
     )
 
 
-class Embedding(Passing):
+class Embedding(PassingSink):
     """Passes a trace on, and at its end the source files that its instructions' lines name.
 
     ``say`` is told how many there are, and which were not found.

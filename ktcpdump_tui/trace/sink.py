@@ -43,6 +43,45 @@ class TraceSink(Protocol):
         """Finish; ``summary`` None means that the capture was cut off. A second call does nothing."""
 
 
+class PassingSink:
+    """Passes everything on to another sink; a base for those that look at some of it, or change it."""
+
+    def __init__(self, sink: TraceSink) -> None:
+        self._sink = sink
+
+    def write_header(self, header: TraceHeader) -> None:
+        """Pass the header on."""
+        self._sink.write_header(header)
+
+    def write_plan(self, instructions: Sequence[Instruction]) -> None:
+        """Pass the plan on."""
+        self._sink.write_plan(instructions)
+
+    def put_blob(self, name: str, data: bytes) -> None:
+        """Pass a blob on."""
+        self._sink.put_blob(name, data)
+
+    def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
+        """Pass events on."""
+        self._sink.write_events(rows)
+
+    def write_notes(self, notes: bytes | memoryview) -> None:
+        """Pass notes on."""
+        self._sink.write_notes(notes)
+
+    def write_progress(self, counts: dict[str, int]) -> None:
+        """Pass totals on."""
+        self._sink.write_progress(counts)
+
+    def flush(self) -> None:
+        """Flush."""
+        self._sink.flush()
+
+    def close(self, summary: Summary | None) -> None:
+        """Close."""
+        self._sink.close(summary)
+
+
 class TeeSink:
     """Gives everything to several sinks, in order; an error of one reaches the caller at once."""
 

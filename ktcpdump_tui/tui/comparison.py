@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, overload
 
 from ktcpdump_tui.trace.compare import compare
-from ktcpdump_tui.tui.event_list import packet_numbers
 from ktcpdump_tui.tui.sources import Documents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from ktcpdump_tui.debuginfo.source import Missing
     from ktcpdump_tui.model import Event, Instruction
-    from ktcpdump_tui.trace.codec import Array
     from ktcpdump_tui.trace.compare import Comparison
+    from ktcpdump_tui.trace.compare import Row as Aligned
     from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.ports import SourceProvider
     from ktcpdump_tui.tui.source_view import Document
@@ -122,7 +120,7 @@ class CompareReader:
         )
 
     def _known(self, trace: Trace, event: Event) -> Iterator[tuple[str, str]]:
-        """Yield the variables in scope that are known there or at the line's last events, and what all have."""
+        """Yield the variables in scope that are known there or at events just before, and what all have."""
         yield "skb->len", "?" if event.len is None else str(event.len)
         if self._values is None:
             return
@@ -143,66 +141,26 @@ class CompareReader:
 def side_by_side(trace: Trace, a: int, b: int) -> SideBySide:
     """Compare two packets of a trace; KeyError where there is no such packet."""
     found = compare(trace, a, b)
-    numbers = packet_numbers(trace, a), packet_numbers(trace, b)
-    rows: list[Row] = []
-    partings: list[int] = []
-    decisive = None
-    i = j = 0
-    for parting in found.partings:
-        end_a = _position(numbers[0], parting.a.first, i, parting.joined[0] if parting.joined else None)
-        end_b = _position(numbers[1], parting.b.first, j, parting.joined[1] if parting.joined else None)
-        _together(trace, rows, numbers[0][i:end_a].tolist(), numbers[1][j:end_b].tolist())
-        partings.append(max(0, len(rows) - 1))
-        if parting is found.decisive:
-            decisive = partings[-1]
-        i, j = end_a + parting.a.count, end_b + parting.b.count
-        _apart(trace, rows, numbers[0][end_a:i].tolist(), numbers[1][end_b:j].tolist())
-    _together(trace, rows, numbers[0][i:].tolist(), numbers[1][j:].tolist())
-    return SideBySide((a, b), rows, found, partings, decisive)
+    partings = [max(0, parting.row) for parting in found.partings]
+    decisive = None if found.decisive is None else max(0, found.decisive.row)
+    return SideBySide((a, b), _Rows(found.rows), found, partings, decisive)
 
 
-def _position(numbers: Array, first: int | None, at: int, joined: int | None) -> int:
-    """Return where a side's own events begin; where it has none, they join again at once."""
-    if first is not None:
-        return int(np.searchsorted(numbers, first))
-    return int(np.searchsorted(numbers, joined)) if joined is not None else max(at, len(numbers))
+class _Rows(Sequence[Row]):
+    """A comparison's rows as the screen has them: a line's last event, which decides what comes next."""
 
+    def __init__(self, rows: Sequence[Aligned]) -> None:
+        self._rows = rows
 
-def _together(trace: Trace, rows: list[Row], a: Sequence[int], b: Sequence[int]) -> None:
-    """Add what both did: a row per run of one line."""
-    before = None
-    for one, other in zip(a, b, strict=True):
-        line = _line(trace, one)
-        if line != before:
-            rows.append(Row(one, other, True))
-        else:  # the last event of the line is the one that decides what comes next
-            rows[-1] = Row(one, other, True)
-        before = line
+    def __len__(self) -> int:
+        return len(self._rows)
 
-
-def _apart(trace: Trace, rows: list[Row], a: Sequence[int], b: Sequence[int]) -> None:
-    """Add what each did by itself, beside each other."""
-    sides = [_lines(trace, numbers) for numbers in (a, b)]
-    for at in range(max(map(len, sides))):
-        one, other = (side[at] if at < len(side) else None for side in sides)
-        rows.append(Row(one, other, False))
-
-
-def _lines(trace: Trace, numbers: Sequence[int]) -> list[int]:
-    result: list[int] = []
-    before = None
-    for number in numbers:
-        line = _line(trace, number)
-        if line != before:
-            result.append(number)
-        else:
-            result[-1] = number
-        before = line
-    return result
-
-
-def _line(trace: Trace, no: int) -> object:
-    instruction = trace.instruction(int(trace.heads(no, no)[0]["insn"]))
-    if instruction.source is None:
-        return instruction.index
-    return instruction.symbol, instruction.source.file, instruction.source.line
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        row = self._rows[index]
+        return Row(row.a.last if row.a else None, row.b.last if row.b else None, row.same)

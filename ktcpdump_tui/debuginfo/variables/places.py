@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,7 +63,7 @@ class Place(Protocol):
         """Return the place ``offset`` bytes further."""
 
 
-class _BytesFirst:
+class _BytesFirst(ABC):
     """A place that is read by bytes."""
 
     def bits(self, offset: int, size: int) -> int | Missing:
@@ -73,9 +74,9 @@ class _BytesFirst:
             return data
         return (int.from_bytes(data, "little") >> (offset & 7)) & ((1 << size) - 1)
 
-    def bytes(self, offset: int, size: int) -> bytes | Missing:  # pragma: no cover - replaced below
+    @abstractmethod
+    def bytes(self, offset: int, size: int) -> bytes | Missing:
         """Return ``size`` bytes from byte ``offset``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ktcpdump_tui.model import SourceLine
-from ktcpdump_tui.trace.compare import compare, differences
+from ktcpdump_tui.trace.alignment import differences
+from ktcpdump_tui.trace.compare import compare
 from ktcpdump_tui.trace.layout import event_dtype
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
@@ -72,7 +74,7 @@ def test_paths_join_again(tmp_path):
 
 
 def test_paths_without_a_common_start(tmp_path):
-    with make(tmp_path / "a.ktrace", [70, *END], END, [71, 72]) as trace:
+    with make(tmp_path / "a.ktrace", [70, *END], END, [72, 74]) as trace:
         (parting,) = compare(trace, 1, 2).partings
         assert (parting.decision, parting.instruction) == (None, None)
         assert trace.event(parting.joined[1]).packet_id == 2
@@ -106,7 +108,57 @@ def test_packets_of_two_traces_by_symbol_or_by_line(tmp_path):
         result = compare(one, 1, 1, two)
         (parting,) = result.partings
         assert parting.instruction.source.line == plan[11].source.line
-        assert result.common == 6  # lines
+        assert result.common == 12
+
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.mark.parametrize(
+    ("dropped", "function", "place"),
+    [
+        (2, "nft_cmp_fast_eval", "net/netfilter/nf_tables_core.c:92"),
+        (3, "ip_forward", "net/ipv4/ip_forward.c:118"),
+        (4, "ip_rcv_core", "net/ipv4/ip_input.c:511"),
+    ],
+)
+def test_the_line_of_the_decision_in_a_recorded_flow(dropped, function, place):
+    """One flow: delivered, dropped by a rule, TTL 1, bad checksum (tests/data/record.py).
+
+    nf_tables_core.c:92 compares with the rule's data, ip_forward.c:118 is ``if (ip_hdr(skb)->ttl <= 1)``,
+    ip_input.c:511 ``if (unlikely(ip_fast_csum(...)))``.
+    """
+    with Trace.open(DATA / "four-ways-6.12.ktrace") as trace:
+        for a, b in ((1, dropped), (dropped, 1)):
+            found = compare(trace, a, b)
+            assert found.decisive is not None
+            row = found.rows[found.decisive.row]
+            assert row.same
+            assert row.a.function == row.b.function == function
+            assert row.a.place == row.b.place == found.decisive.instruction.addr2line == place
+            assert [trace.event(no).packet_id for no in found.decisive.decision] == [a, b]
+            assert not found.rows[found.decisive.row + 1].same
+
+
+def test_the_rows_are_all_steps_of_both_in_order():
+    with Trace.open(DATA / "four-ways-6.12.ktrace") as trace:
+        found = compare(trace, 1, 2)
+        for side, path in (("a", found.a), ("b", found.b)):
+            steps = [getattr(row, side) for row in found.rows if getattr(row, side)]
+            assert steps == [path.step(at) for at in range(len(path))]
+            assert sum(step.count for step in steps) == len(path.numbers)
+            assert [path.step_of(step.last) for step in steps] == list(range(len(path)))
+            assert [found.rows.of_step(at, side == "a") for at in (0, len(path) - 1)] == [
+                next(n for n, row in enumerate(found.rows) if getattr(row, side) == steps[at])
+                for at in (0, len(path) - 1)
+            ]
+        assert all(
+            (row.a.function, row.a.place) == (row.b.function, row.b.place) for row in found.rows if row.same
+        )
+        assert found.rows[-1] == found.rows[len(found.rows) - 1]
+        assert found.rows[2:4] == [found.rows[2], found.rows[3]]
+        with pytest.raises(IndexError):
+            found.rows[len(found.rows)]
 
 
 @settings(max_examples=150, deadline=None)
