@@ -42,6 +42,7 @@ class Options:
     duration: float | None = None
     command: str | None = None
     ready_file: Path | None = None
+    max_cpu: float | None = None
     max_probes: int | None = None
     max_size: int | None = None
     embed_source: bool = False
@@ -104,6 +105,7 @@ def guest_arguments(options: Options, debug_image: Path | None) -> list[str]:
         ("--duration", options.duration),
         ("--cmd", options.command),
         ("--max-probes", options.max_probes),
+        ("--max-cpu", options.max_cpu),
         ("--netns", options.netns),
         ("--ifname", options.ifname),
         ("--filter-tunnel", options.filter_tunnel),
@@ -155,6 +157,7 @@ def _parser() -> _Parser:
         "count": _count,
         "snaplen": _snaplen,
         "seconds": _seconds,
+        "percent": _percent,
         "size": _size,
         "rotation": _rotation,
         "mark": _mark,
@@ -231,6 +234,16 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _percent(text: str) -> float:
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage, 0 or above")
+    return number
+
+
 def _size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(?:i?b)?", text.lower())
     if match is None:
@@ -274,6 +287,7 @@ _CAPTURE_ONLY: Final = (
     ("command", "--cmd"),
     ("ready_file", "--ready-file"),
     ("max_probes", "--max-probes"),
+    ("max_cpu", "--max-cpu"),
     ("max_size", "--max-size"),
     ("embed_source", "--embed-source"),
     ("rotate", "--rotate"),

@@ -88,6 +88,10 @@ GROUPS: Final[tuple[tuple[str, tuple[Row, ...]], ...]] = (
             Row(("--duration",), "duration", "seconds", "after a time", "SECONDS"),
             Row(("--cmd",), "command", "text", "run COMMAND once probes are attached; stop when it ends",
                 "COMMAND"),
+            Row(("--max-cpu",), "max_cpu", "percent",
+                "when probes take more than this share of a CPU for a second: traps and BPF programs, all "
+                "CPUs together, without our own storing (default: 50; 0: never, the default with --lab)",
+                "PERCENT"),
             Row(("--ready-file",), "ready_file", "path", "create FILE once probes are attached", "FILE"),
         ),
     ),

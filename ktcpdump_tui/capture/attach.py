@@ -173,7 +173,7 @@ class KprobeEvents:
         """
         chosen = [(one, programs[one.name]) for one in self._events if one.name in programs and one.attached]
         for probes, _ in chosen:
-            self._arm(probes)
+            self.arm(probes)
         for probes, program in chosen:
             for descriptor in probes.descriptors.values():
                 try:
@@ -184,7 +184,8 @@ class KprobeEvents:
                         "ktcpdump-tui --check",
                     ) from error
 
-    def _arm(self, probes: ProbeEvent) -> None:
+    def arm(self, probes: ProbeEvent) -> None:
+        """Let the kernel take these probes' traps, with no program behind them yet."""
         for event in probes.events:
             identity = self.tracefs / "events" / self.group / event / "id"
             try:
@@ -200,11 +201,16 @@ class KprobeEvents:
     # ---- counting
 
     def missed(self) -> dict[str, int]:
-        """Return how often probes were hit and could not run, by the name given to ``define``.
+        """Return how often probes were hit and could not run, by the name given to ``define``."""
+        return {name: missed for name, (_, missed) in self.counts().items()}
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return how often probes ran, and were hit and could not run, by the name given to ``define``.
 
         From kprobe_profile: a probe is missed when it is hit while another probe's handler runs on that CPU.
         """
-        counts = dict.fromkeys((one.name for one in self._events), 0) | self._missed_by_removed
+        counts = dict.fromkeys((one.name for one in self._events), (0, 0))
+        counts |= {name: (0, missed) for name, missed in self._missed_by_removed.items()}
         names = {event: one.name for one in self._events for event in one.events}
         try:
             text = (self.tracefs / "kprobe_profile").read_text()
@@ -213,7 +219,8 @@ class KprobeEvents:
         for line in text.splitlines():
             fields = line.split()
             if len(fields) == 3 and (name := names.get(fields[0])):
-                counts[name] += int(fields[2])
+                hits, missed = counts[name]
+                counts[name] = hits + int(fields[1]), missed + int(fields[2])
         return counts
 
     # ---- detaching
@@ -245,11 +252,15 @@ class KprobeEvents:
                 0, before.get(name, 0) - count
             )
 
+    def disarm(self, probes: ProbeEvent) -> None:
+        """Take the traps away again; the probes stay defined and cost nothing."""
+        while probes.descriptors:
+            os.close(probes.descriptors.popitem()[1])
+
     def detach(self) -> None:
         """Disarm all probes; they stay defined and cost nothing."""
         for probes in self._events:
-            while probes.descriptors:
-                os.close(probes.descriptors.popitem()[1])
+            self.disarm(probes)
 
     def close(self) -> None:
         """Disarm and remove all probes of this process."""

@@ -12,11 +12,23 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.capture.guard import TRACER_SHARE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: The members of struct per_cpu (bpf/trace.c), each a u64; the rest of its bytes is padding.
-PER_CPU: Final = ("seq", "lost_events", "lost_notes", "states", "deep", "cut_packets", "cut_stacks")
+PER_CPU: Final = (
+    "seq",
+    "lost_events",
+    "lost_notes",
+    "states",
+    "deep",
+    "cut_packets",
+    "cut_stacks",
+    "spent",
+    "traced",
+)
 PER_CPU_BYTES: Final = 128
 
 _NAMES: Final = {"lost_events": "ring buffer full", "lost_notes": "notes lost", "deep": "frames too deep"}
@@ -44,6 +56,10 @@ class Counters:
     def truncated(self) -> dict[str, int]:
         """Return how many events have less than the whole: of the packet (-S), of the frame on the stack."""
         return {"packet": self._total("cut_packets"), "stack": self._total("cut_stacks")}
+
+    def spent(self, trap: float, hits: int) -> float:
+        """Return the ns that packets have paid so far, where a probe was hit ``hits`` times for ``trap`` ns."""
+        return self._total("spent") + trap * (hits + self._total("traced") * TRACER_SHARE)
 
     def sent(self) -> int:
         """Return how many events the program has tried to send, over all CPUs."""

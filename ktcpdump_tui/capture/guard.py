@@ -1,8 +1,14 @@
 """The rate guard: how much of a CPU tracing takes, and whether that is still acceptable.
 
-The kernel measures the run time of BPF programs while asked to (include/uapi/linux/bpf.h:
-BPF_ENABLE_STATS). What it does not measure is the trap that leads to the program, so a fixed cost per run
-is added.
+Counted is what packets pay, on all CPUs together: the traps, and the time in our BPF programs. What one trap
+costs differs by a factor of ten between machines, so it is measured on this one (``measure_trap``); how many
+there were the kernel counts anyhow (kprobe_profile). The programs time themselves where they do anything; a
+look at a packet that is not ours is some ns and part of a trap's price. Not counted is what storing the trace
+costs: that is a thread of ours, which the scheduler holds back.
+
+The kernel's own statistics (BPF_ENABLE_STATS) would cost each run something, and switching them patches code
+that all CPUs are running: in a machine emulated by software that is the end of it now and then (seen: "Oops:
+int3" in bpf_trace_run2).
 """
 
 from __future__ import annotations
@@ -11,95 +17,99 @@ import ctypes
 import os
 import struct
 import time
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ktcpdump_tui.capture.attach import KprobeEvents
 
 #: include/uapi/linux/bpf.h: enum bpf_cmd.
 _BPF_OBJ_GET_INFO_BY_FD: Final = 15
-_BPF_ENABLE_STATS: Final = 32
 #: x86-64 system call number of bpf(2).
 _SYS_BPF: Final = 321
 
-#: struct bpf_prog_info: run_time_ns, run_cnt, recursion_misses.
+#: struct bpf_prog_info up to recursion_misses, which is its last field here.
 _INFO_BYTES: Final = 216
-_RUN_TIME: Final = struct.Struct("<192xQQQ")
+_MISSES: Final = struct.Struct("<208xQ")
 
-#: ns for the trap and the way to the program and back, which the statistics leave out. An int3 probe
-#: costs 0.3-0.8 us on current servers.
-TRAP_NS: Final = 500
+#: ns for a trap where it cannot be measured: an int3 probe costs 0.3-0.8 us on current servers.
+TRAP_NS: Final = 500.0
 
-_libc = ctypes.CDLL(None, use_errno=True)
+#: A hit through the function tracer costs a fifth of a trap or less: no exception, no single step.
+TRACER_SHARE: Final = 0.2
+
+#: Name of the event ``measure_trap`` defines.
+_CALIBRATION: Final = "calibration"
+
+#: Calls per go, and goes, of which the fastest counts: nothing else can make a call faster than it is.
+_CALLS: Final = 200
+_GOES: Final = 9
 
 
-def _bpf(command: int, attribute: bytes) -> int:
+def runs_skipped(program: int) -> int:
+    """Return how often the BPF program behind the descriptor was not run because one was running already.
+
+    OSError where the kernel does not tell; 0 where it does not count (before 6.5, for kprobes).
+    """
+    info = ctypes.create_string_buffer(_INFO_BYTES)
+    attribute = struct.pack("<IIQ", program, _INFO_BYTES, ctypes.addressof(info))
     buffer = ctypes.create_string_buffer(attribute, len(attribute))
-    result = int(_libc.syscall(_SYS_BPF, command, buffer, len(attribute)))
-    if result < 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if int(libc.syscall(_SYS_BPF, _BPF_OBJ_GET_INFO_BY_FD, buffer, len(attribute))) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    return result
+    return int(_MISSES.unpack_from(info.raw)[0])
 
 
-@dataclass(frozen=True, slots=True)
-class RunTime:
-    """What a program has used since statistics were switched on: ns, number of runs, runs skipped."""
+def measure_trap(events: KprobeEvents, address: int, call: Callable[[], object] = os.getppid) -> float:
+    """Return the ns that a probe costs here: ``call`` with and without one on ``address``.
 
-    nanoseconds: int
-    runs: int
-    skipped: int
+    ``address`` is an instruction that each ``call`` executes once; TRAP_NS where the kernel refuses it.
+    """
+    probes = events.define(_CALIBRATION, [address])
+    if not probes.attached:
+        return TRAP_NS
+    plain = _fastest(call)
+    events.arm(probes)
+    try:
+        trapped = _fastest(call)
+    finally:
+        events.disarm(probes)
+    return max(trapped - plain, 0.0)
 
 
-def run_time(program: int) -> RunTime:
-    """Return the statistics of the BPF program behind the descriptor; OSError where the kernel keeps none."""
-    info = ctypes.create_string_buffer(_INFO_BYTES)
-    _bpf(_BPF_OBJ_GET_INFO_BY_FD, struct.pack("<IIQ", program, _INFO_BYTES, ctypes.addressof(info)))
-    return RunTime(*_RUN_TIME.unpack_from(info.raw))
+def _fastest(call: Callable[[], object]) -> float:
+    best = float("inf")
+    for _ in range(_GOES):
+        begin = time.perf_counter_ns()
+        for _ in range(_CALLS):
+            call()
+        best = min(best, (time.perf_counter_ns() - begin) / _CALLS)
+    return best
 
 
 class RateGuard:
-    """Tells when tracing has taken more than ``share`` of one CPU for a whole second.
-
-    ``programs`` are descriptors. ``check`` is called now and then (several times a second).
-    """
+    """Tells when tracing has taken more than ``share`` of one CPU for a whole second; 0 never does."""
 
     PERIOD: Final = 1.0
 
-    def __init__(self, programs: list[int], share: float) -> None:
+    def __init__(self, share: float, now: Callable[[], float] = time.monotonic) -> None:
         self.share = share
         self.used = 0.0
-        self._programs = programs
-        self._stats = -1
-        self._since = time.monotonic()
-        self._total = 0
-        try:
-            self._stats = _bpf(_BPF_ENABLE_STATS, struct.pack("<I", 0))
-            self._total = self._spent()
-        except OSError:
-            # Before Linux 5.8 there are no statistics to ask for; `available` says so.
-            self._stats = -1
+        self._now = now
+        self._since = now()
+        self._before = 0.0
 
-    @property
-    def available(self) -> bool:
-        """Whether this kernel measures its BPF programs."""
-        return self._stats >= 0
+    def check(self, spent: float) -> bool:
+        """Return True where the last whole second was over the limit.
 
-    def _spent(self) -> int:
-        times = [run_time(program) for program in self._programs]
-        return sum(one.nanoseconds + one.runs * TRAP_NS for one in times)
-
-    def check(self) -> bool:
-        """Return True where the last whole second was over the limit."""
-        now = time.monotonic()
-        elapsed = now - self._since
-        if not self.available or elapsed < self.PERIOD:
+        ``spent`` are the ns that tracing has taken since it began; to be called several times a second.
+        """
+        elapsed = self._now() - self._since
+        if elapsed < self.PERIOD:
             return False
-        spent = self._spent()
-        self.used = (spent - self._total) / 1e9 / elapsed
-        self._since, self._total = now, spent
-        return self.share > 0 and self.used > self.share
-
-    def close(self) -> None:
-        """Switch the statistics off again."""
-        if self._stats >= 0:
-            os.close(self._stats)
-            self._stats = -1
+        self.used = (spent - self._before) / 1e9 / elapsed
+        self._since += elapsed
+        self._before = spent
+        return 0 < self.share < self.used

@@ -145,6 +145,8 @@ class Planner:
         self._many = False
         #: What was decoded already, by address: probes of our own change the code afterwards.
         self._decoded: dict[int, list[Instruction]] = {}
+        #: Single instructions that mean the same at any address, by their bytes.
+        self._alike: dict[bytes, Instruction] = {}
 
     def plan(
         self, targets: Iterable[Target], max_probes: int | None = None, behind_tracer: bool = False
@@ -271,12 +273,24 @@ class Planner:
             ]
         else:
             found = [
-                replace(one, symbol=symbol.name, offset=skip, module=symbol.module)
-                for one in disassemble(
-                    first_instruction(site), symbol.address + skip, self._kallsyms.symbolise
+                replace(
+                    self._decode_one(first_instruction(site), symbol.address + skip),
+                    address=symbol.address + skip,
+                    symbol=symbol.name,
+                    offset=skip,
+                    module=symbol.module,
                 )
             ]
         return [self._mark(one, asked=True) for one in found]
+
+    def _decode_one(self, code: bytes, address: int) -> Instruction:
+        """Decode one instruction. Thousands of functions begin with the same few: those are decoded once."""
+        known = self._alike.get(code)
+        if known is None:
+            known = disassemble(code, address, self._kallsyms.symbolise)[0]
+            if known.flow is Flow.NEXT and "rip" not in known.text:  # means the same at any address
+                self._alike[code] = known
+        return known
 
     def _decode(self, piece: _Piece) -> list[Instruction]:
         found: list[Instruction] = []

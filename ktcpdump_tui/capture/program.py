@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui import arch
 from ktcpdump_tui.capture.counters import Counters
-from ktcpdump_tui.capture.guard import run_time
+from ktcpdump_tui.capture.guard import runs_skipped
 from ktcpdump_tui.capture.multi import load_program
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel.stacks import InterruptStacks
@@ -270,7 +270,7 @@ class Program:
         for program in (self.functions["on_entry"], self.functions["on_instruction"], self.multi):
             if program >= 0:
                 try:
-                    total += run_time(program).skipped
+                    total += runs_skipped(program)
                 except OSError:
                     return 0
         return total

@@ -16,7 +16,7 @@ from ktcpdump_tui.capture import account
 from ktcpdump_tui.capture.attach import KprobeEvents
 from ktcpdump_tui.capture.compiling import ROOM, compiled
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
-from ktcpdump_tui.capture.guard import RateGuard
+from ktcpdump_tui.capture.guard import TRAP_NS, RateGuard, measure_trap
 from ktcpdump_tui.capture.hooks import (
     BUILDER,
     hook_addresses,
@@ -88,6 +88,7 @@ class CaptureSession:
         self._changing = threading.Lock()
         #: Held while the debug symbols are read: their files have one position each.
         self._reading = threading.Lock()
+        self._trap = TRAP_NS
         self._link = -1
         self._lines: threading.Thread | None = None
         self._started = 0.0
@@ -178,6 +179,8 @@ class CaptureSession:
             missing += [f"{address:#x}: {why}" for address, why in hook.refused.items()]
         if missing:
             self.messages.append(f"packets' lives are followed without {', '.join(missing)}")
+        if self.options.guard and (site := kernel.trap_site()):
+            self._trap = measure_trap(events, site)
         lost_entries = [f for f in plan.functions if f.entry in refused]
         self.messages += [
             f"{f.function}: no packet is known in it, the kernel refuses its entry ({refused[f.entry]})"
@@ -189,7 +192,7 @@ class CaptureSession:
         assert self._events is not None
         assert self._rings is not None
         program.attach_tracepoints()
-        self._guard = RateGuard(list(program.functions.values()), self.options.guard)
+        self._guard = RateGuard(self.options.guard)
         self._worker = Worker(
             *self._rings,
             self._tap or self.sink,
@@ -267,7 +270,10 @@ class CaptureSession:
         assert self._events is not None
         assert self._worker is not None
         counters = self._program.counters
-        missed = sum(self._events.missed().values()) + self._program.skipped()
+        probes = self._events.counts().values()
+        hits, missed = sum(one[0] for one in probes), sum(one[1] for one in probes)
+        spent = counters.spent(self._trap, hits + missed)
+        missed += self._program.skipped()
         counts = {f"lost: {name}": count for name, count in counters.losses().items()}
         counts["lost: probe missed"] = missed
         counts |= {f"truncated: {what}": count for what, count in counters.truncated().items()}
@@ -284,12 +290,12 @@ class CaptureSession:
         if self._command is not None and self._command.poll() is not None:
             threading.Timer(_LINGER, self.stop, ("command",)).start()
             self._command = None
-        if self._guard is not None and self._guard.check():
+        if self._guard is not None and self._guard.check(spent):
             counts["guard stopped"] = 1
             self._detach()
             self.messages.append(
-                f"stopped: tracing took {self._guard.used:.0%} of a CPU, "
-                f"more than the allowed {self._guard.share:.0%}"
+                f"stopped: probes took {self._guard.used:.0%} of a CPU for a second, more than the "
+                f"{self._guard.share:.0%} allowed (--max-cpu)"
             )
             self.stop("rate guard")
         self._symbolise_frees()
@@ -387,7 +393,7 @@ class CaptureSession:
             self._lines.join()
         with self._changing:
             self._prober = None
-        for one in (self._guard, self._events, *(self._rings or ()), self._program, self._kernel):
+        for one in (self._events, *(self._rings or ()), self._program, self._kernel):
             if one is not None:
                 one.close()
         self._guard = self._events = self._rings = self._program = self._kernel = None

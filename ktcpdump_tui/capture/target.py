@@ -17,7 +17,6 @@ from ktcpdump_tui.capture.resolve import Target, resolve
 from ktcpdump_tui.capture.spec import Spec, Want, parse_specs
 from ktcpdump_tui.capture.symbols import DebugSymbols
 from ktcpdump_tui.debuginfo.debug_packages import debug_package
-from ktcpdump_tui.debuginfo.expressions import capture_path
 from ktcpdump_tui.debuginfo.find import DebugFiles
 from ktcpdump_tui.debuginfo.image import DebugImage
 from ktcpdump_tui.debuginfo.orc import OrcTable
@@ -31,8 +30,9 @@ from ktcpdump_tui.kernel.kcore import Kcore
 from ktcpdump_tui.kernel.names import pack_names
 from ktcpdump_tui.kernel.notes import kernel_build_id, module_build_id
 from ktcpdump_tui.kernel.symbols import Kallsyms
-from ktcpdump_tui.kernel.text import LiveText, ReservedCode
+from ktcpdump_tui.kernel.text import NOP5, LiveText, ReservedCode
 from ktcpdump_tui.kernel.unwind import orc_tables
+from ktcpdump_tui.model import ProbeState
 from ktcpdump_tui.trace import blobs
 
 if TYPE_CHECKING:
@@ -172,6 +172,19 @@ class TargetKernel:
         lines = self.symbols if self.symbols.kernel else None
         return self._planner.plan(resolve(parse_specs(specs), self.kallsyms, lines), most)
 
+    def trap_site(self) -> int | None:
+        """Return an instruction that each getppid(2) executes and that traps when probed, None if unknown.
+
+        Not the function tracer's nop: a probe there is a call.
+        """
+        found = self.kallsyms.find("__x64_sys_getppid")
+        if not found:
+            return None
+        spec = Spec("getppid", Want.INSTRUCTIONS, name="getppid")
+        whole = self._planner.plan([Target(found[0], Want.INSTRUCTIONS, spec, "getppid")])
+        usable = [one for one in whole.instructions if one.probe is ProbeState.ATTACHED and one.code != NOP5]
+        return usable[0].address if usable else None
+
     def leaves_of(self, function: PlannedFunction) -> Sequence[Instruction]:
         """Return the instructions at which a function ends of which only the entry is in the plan."""
         spec = Spec(function.symbol.name, Want.INSTRUCTIONS, name=function.symbol.name)
@@ -237,6 +250,10 @@ class TargetKernel:
 
     def capture_code(self, paths: Sequence[str]) -> tuple[str, int]:
         """Return C for --capture and the bytes it needs. Raises UsageError for a path without a meaning."""
+        if not paths:
+            return capture_code([])
+        from ktcpdump_tui.debuginfo.expressions import capture_path
+
         return capture_code([capture_path(path, BtfTypes(self.btf)) for path in paths])
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: How a program in a lab begins a line of progress.
 PROGRESS: Final = "progress: "
+#: Columns of a bar of progress.
+_BAR: Final = 20
 #: Signals that end a capture in order.
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -70,7 +72,7 @@ class Console:
                     say(f"{PROGRESS}{what}" if self._piped else f"{self._elapsed()}{what}")
             elif self._terminal:
                 self._erase()
-                self._line = f"{what} {done}/{of}" if of else what
+                self._line = f"{what} {_bar(done, of)} {done}/{of}" if of else what
                 print(self._line, end="\r", file=sys.stderr, flush=True)  # noqa: T201
 
     def confirm(self, question: str, cancelled: Callable[[], bool]) -> bool:
@@ -154,6 +156,16 @@ def counts(summary: Summary) -> list[str]:
         for what, number in summary.truncated.items()
         if number
     ]
+
+
+def _bar(done: int, of: int) -> str:
+    """Return ``[####....]``.
+
+    >>> _bar(5, 10)
+    '[##########..........]'
+    """
+    full = _BAR * done // of
+    return f"[{'#' * full}{'.' * (_BAR - full)}]"
 
 
 def _several(number: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.commands.remote import RemoteSession, Retitled
@@ -70,7 +71,9 @@ class LabSession(RemoteSession):
         assert self.lab is not None, "prepare() comes before start()"
         image = self.options.debug_image or self.lab.vmlinux
         traffic = self.options.command is None
-        arguments = guest_arguments(self.options, image.absolute())
+        # emulated traps cost ten times as much, and nobody else is on that machine
+        inside = replace(self.options, max_cpu=self.options.max_cpu or 0)
+        arguments = guest_arguments(inside, image.absolute())
         try:
             with LabCapture(self.lab, arguments, traffic=traffic, on_message=self.hear) as running:
                 self._running = running

@@ -122,6 +122,7 @@ def capture_options(options: Options) -> CaptureOptions:
         "command": options.command,
         "ready_file": options.ready_file,
         "max_probes": options.max_probes,
+        "guard": None if options.max_cpu is None else options.max_cpu / 100,
         "netns": options.netns,
         "ifname": options.ifname,
         "mark": options.mark,

@@ -9,6 +9,7 @@ the flow follows the Intel SDM, volume 2; the names of thunks and trampolines ar
 from __future__ import annotations
 
 import re
+import threading
 from typing import TYPE_CHECKING, Final
 
 import capstone
@@ -70,6 +71,8 @@ _INDIRECT_THUNK: Final = re.compile(r"^__x86_indirect_(?:call_|jump_|its_)?thunk
 _STATIC_CALL: Final = "__SCT__"
 _COLD: Final = re.compile(r"\.cold(?:\.\d+)?$")
 
+_OF_THREAD: Final = threading.local()
+
 
 def disassemble(code: bytes, address: int, symbolise: Symbolise, index0: int = 0) -> list[Instruction]:
     """Return the instructions of ``code``, the bytes of one function (or a part of it) found at ``address``.
@@ -80,9 +83,7 @@ def disassemble(code: bytes, address: int, symbolise: Symbolise, index0: int = 0
     the function, goes to: ``symbol``, ``*rax`` through a register (through a retpoline thunk too),
     ``*[rdi+0x8]`` or ``*[symbol+8]`` through memory, ``*key`` through a static call's trampoline.
     """
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
-    decoder.skipdata = True
+    decoder = _decoder()
     symbol, offset = _split(symbolise(address), address)
     names = _Names(symbolise, symbol, address, address + len(code))
     instructions: list[Instruction] = []
@@ -105,6 +106,16 @@ def disassemble(code: bytes, address: int, symbolise: Symbolise, index0: int = 0
             )
         )
     return instructions
+
+
+def _decoder() -> capstone.Cs:
+    """Return this thread's decoder: making one costs more than decoding an instruction."""
+    decoder = getattr(_OF_THREAD, "decoder", None)
+    if decoder is None:
+        decoder = _OF_THREAD.decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+        decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
+        decoder.skipdata = True
+    return decoder
 
 
 def _decode(decoder: capstone.Cs, code: bytes, address: int) -> list[tuple[int, int, str, str]]:

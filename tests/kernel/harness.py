@@ -61,6 +61,8 @@ def capture(
     ready_after = None
     lab.check_output(["rm", "-f", READY_FILE])
     options = ["--ready-file", READY_FILE] if traffic else []
+    if "--max-cpu" not in arguments:
+        options += ["--max-cpu", "0"]  # emulated traps are slow, and nobody is kept from anything here
     process = lab.run(program(*options, *arguments), env=program_environment() | dict(env or {}))
     with ThreadPoolExecutor(1, thread_name_prefix="capture") as pool:
         outputs = pool.submit(process.communicate, timeout)

@@ -6,13 +6,16 @@
  * compiled EXPRESSION. Nothing of the kernel's own headers but pt_regs is used, so that the program
  * compiles in seconds and on any kernel.
  *
- * A packet that is not ours costs one hash look-up per probed instruction: is there a frame of ours on
- * this kernel stack? Only the entries of the probed functions look at the packet.
+ * A packet that is not ours costs one load per probed instruction: may there be a frame of ours on this
+ * kernel stack? Only where there may be is the stack looked up, and only the entries of the probed functions
+ * look at the packet.
  */
 
 #define MAX_FRAMES 16
 #define MAX_REGIONS 8
 #define IP_BIAS 1
+#define BUSY_SLOTS 1024
+#define PACKET_SLOTS 4096
 
 enum { NOTE_STATE = 1, NOTE_BIRTH = 2, NOTE_FREE = 3 };
 enum { BY_ARGUMENT = 0, BY_FRAME = 1, BY_CALLER = 2 };
@@ -141,6 +144,7 @@ struct pending {
     u32 packet;
     u64 found_by;
     u64 cut; /* whether less than the whole packet is kept */
+    u64 started;
 };
 
 struct scratch {
@@ -159,13 +163,18 @@ struct per_cpu {
     u64 deep; /* frames beyond MAX_FRAMES */
     u64 cut_packets; /* events of which not the whole packet is kept */
     u64 cut_stacks; /* events of which not the whole frame is kept */
-    u64 unused[9]; /* counters.py: PER_CPU_BYTES; no cache line is two CPUs' */
+    u64 spent; /* ns in the programs where they do more than find that a packet is not ours */
+    u64 traced; /* calls by the function tracer */
+    u64 unused[7]; /* counters.py: PER_CPU_BYTES; no cache line is two CPUs' */
 };
 
 BPF_HASH(insns, u64, struct insn, INSNS);
 BPF_TABLE("lru_hash", u64, struct stack, stacks, 16384);
+BPF_ARRAY(busy, u64, BUSY_SLOTS);
 BPF_TABLE("lru_hash", u64, struct tracked, tracked, 65536);
 BPF_TABLE("lru_hash", u64, u8, skipped, 65536);
+BPF_ARRAY(followed, u64, PACKET_SLOTS);
+BPF_ARRAY(passed, u64, PACKET_SLOTS);
 BPF_TABLE("lru_hash", u32, struct state, last_state, LAST_STATES);
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
 /* In memory that user space maps: counters.py says why. */
@@ -193,6 +202,100 @@ static __always_inline u64 at_most(u64 value, u64 most)
         value = most;
     asm volatile("" : "+r"(value));
     return value;
+}
+
+/*
+ * How many keys there are in a table, by a part of the key: 0 is certain, and costs a load where a look-up
+ * costs a hash, which is what a packet that is not ours pays. Never too low: raised before a key is put in,
+ * lowered after it was taken out. What the LRU tables throw out, and what is put in twice, leaves a slot
+ * too high, which costs time and nothing else.
+ *
+ * In busy the keys are stacks with frames of ours; a stack runs on one CPU at a time, so nobody else puts it
+ * in or takes it out meanwhile. In followed and passed they are packets of ours, and of others.
+ */
+static __always_inline u64 *busy_slot(u64 base)
+{
+    u32 slot = (base / STACK_SIZE) & (BUSY_SLOTS - 1);
+    return busy.lookup(&slot);
+}
+
+static __always_inline struct stack *stack_at(u64 base)
+{
+    u64 *slot = busy_slot(base);
+    return slot && *slot ? stacks.lookup(&base) : 0;
+}
+
+static __always_inline void keep_stack(u64 base, struct stack *stack)
+{
+    u64 *slot = busy_slot(base);
+    if (!slot)
+        return;
+    __sync_fetch_and_add(slot, 1);
+    if (stacks.update(&base, stack))
+        __sync_fetch_and_add(slot, -1);
+}
+
+static __always_inline void let_go_of_stack(u64 base)
+{
+    u64 *slot = busy_slot(base);
+    if (!stacks.delete(&base) && slot)
+        __sync_fetch_and_add(slot, -1);
+}
+
+/* Packets lie 64 bytes apart or more; the multiplier is Knuth's (The Art of Computer Programming, 6.4). */
+static __always_inline u32 packet_slot(u64 skb)
+{
+    return (((u32)(skb >> 6) * 2654435769u) >> 16) & (PACKET_SLOTS - 1);
+}
+
+static __always_inline struct tracked *known_packet(u64 skb)
+{
+    u32 slot = packet_slot(skb);
+    u64 *count = followed.lookup(&slot);
+    return count && *count ? tracked.lookup(&skb) : 0;
+}
+
+static __always_inline void track(u64 skb, struct tracked *entry)
+{
+    u32 slot = packet_slot(skb);
+    u64 *count = followed.lookup(&slot);
+    if (!count)
+        return;
+    __sync_fetch_and_add(count, 1);
+    if (tracked.update(&skb, entry))
+        __sync_fetch_and_add(count, -1);
+}
+
+static __always_inline int is_skipped(u64 skb)
+{
+    u32 slot = packet_slot(skb);
+    u64 *count = passed.lookup(&slot);
+    return count && *count && skipped.lookup(&skb);
+}
+
+static __always_inline void skip(u64 skb)
+{
+    u32 slot = packet_slot(skb);
+    u64 *count = passed.lookup(&slot);
+    u8 one = 1;
+    if (!count)
+        return;
+    __sync_fetch_and_add(count, 1);
+    if (skipped.update(&skb, &one))
+        __sync_fetch_and_add(count, -1);
+}
+
+/* The memory is no packet's any more, or a new one's. */
+static __always_inline int forget(u64 skb)
+{
+    u32 slot = packet_slot(skb);
+    u64 *count = followed.lookup(&slot);
+    if (count && *count && !tracked.delete(&skb))
+        __sync_fetch_and_add(count, -1);
+    count = passed.lookup(&slot);
+    if (count && *count && !skipped.delete(&skb))
+        __sync_fetch_and_add(count, -1);
+    return 0;
 }
 
 /* A register by a constant offset: the compiler must not turn a switch into arithmetic on ctx. */
@@ -293,7 +396,7 @@ static __always_inline u32 new_packet(u64 skb, u32 parent, u32 origin)
     }
     struct tracked entry = {};
     entry.packet = __sync_fetch_and_add(count, 1) + 1;
-    tracked.update(&skb, &entry);
+    track(skb, &entry);
     tell_birth(skb, entry.packet, parent, origin);
     return entry.packet;
 }
@@ -413,17 +516,16 @@ static __always_inline u32 identify(u64 skb, struct scratch *s)
 {
     if (!skb)
         return 0;
-    struct tracked *known = tracked.lookup(&skb);
+    struct tracked *known = known_packet(skb);
     if (known)
         return known->packet;
-    if (skipped.lookup(&skb))
+    if (is_skipped(skb))
         return 0;
     int decision = decide(skb, s);
     if (decision < 0)
         return 0;
     if (!decision) {
-        u8 one = 1;
-        skipped.update(&skb, &one);
+        skip(skb);
         return 0;
     }
     return new_packet(skb, 0, ORIGIN_SEEN);
@@ -506,6 +608,13 @@ static __always_inline u64 snapshot(u64 skb, u32 packet, struct scratch *s, stru
     return state->id;
 }
 
+static __always_inline void spend(u64 started)
+{
+    struct per_cpu *cpu = this_cpu();
+    if (cpu)
+        cpu->spent += bpf_ktime_get_ns() - started;
+}
+
 static __always_inline int record(struct pt_regs *ctx)
 {
     int zero = 0;
@@ -519,7 +628,7 @@ static __always_inline int record(struct pt_regs *ctx)
     u64 state = 0;
     u64 cut = 0;
     u8 flags = 0;
-    struct tracked *known = tracked.lookup(&skb);
+    struct tracked *known = known_packet(skb);
     if (known && (known->freed || known->packet != packet)) {
         /* The memory may be another packet's by now: what was known last stays. */
         struct state *last = last_state.lookup(&packet);
@@ -533,6 +642,7 @@ static __always_inline int record(struct pt_regs *ctx)
     struct event *e = events.ringbuf_reserve(sizeof(struct event));
     if (!e) {
         cpu->lost_events++;
+        spend(s->pending.started);
         return 0;
     }
     e->ts = bpf_ktime_get_boot_ns();
@@ -583,12 +693,14 @@ static __always_inline int record(struct pt_regs *ctx)
     cpu->cut_packets += cut;
     cpu->cut_stacks += flags & EVENT_STACK_UNREADABLE || s->pending.cfa > sp + STACK_BYTES;
     events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+    spend(s->pending.started);
     return 0;
 }
 
 static __always_inline void emit(struct pt_regs *ctx, u64 ip, u32 index, u64 skb, u32 packet, u64 cfa,
-                                 u32 found_by, struct scratch *s, int tracer)
+                                 u32 found_by, u64 started, struct scratch *s, int tracer)
 {
+    s->pending.started = started;
     s->pending.ip = ip;
     s->pending.skb = skb;
     s->pending.cfa = cfa;
@@ -680,9 +792,10 @@ static __always_inline int enter(struct pt_regs *ctx, u64 ip, int tracer)
     struct scratch *s = scratches.lookup(&zero);
     if (!s)
         return 0;
+    u64 started = bpf_ktime_get_ns();
     u64 cfa = ctx->sp + 8;
     u64 base = stack_base(ctx->sp);
-    struct stack *stack = stacks.lookup(&base);
+    struct stack *stack = stack_at(base);
     u64 skb = 0;
     u32 packet = 0;
     u32 found_by = BY_ARGUMENT;
@@ -733,12 +846,14 @@ static __always_inline int enter(struct pt_regs *ctx, u64 ip, int tracer)
             struct stack *fresh = &s->stack;
             fresh->depth = 0;
             push(fresh, 0, cfa, skb, packet, insn->function, found_by);
-            stacks.update(&base, fresh);
+            keep_stack(base, fresh);
         }
     }
     if (packet && !(insn->flags & I_HIDDEN))
-        emit(ctx, tracer ? ip + insn->cfa_offset : ip, insn->index, skb, packet, cfa, found_by, s,
+        emit(ctx, tracer ? ip + insn->cfa_offset : ip, insn->index, skb, packet, cfa, found_by, started, s,
              tracer);
+    else
+        spend(started);
     return 0;
 }
 
@@ -751,6 +866,9 @@ int on_entry(struct pt_regs *ctx)
 /* The same, called by the function tracer for thousands of functions at once (capture/multi.py). */
 int on_entry_multi(struct pt_regs *ctx)
 {
+    struct per_cpu *cpu = this_cpu();
+    if (cpu)
+        cpu->traced++;
     return enter(ctx, bpf_get_func_ip(ctx), 1);
 }
 #endif
@@ -760,7 +878,7 @@ int on_instruction(struct pt_regs *ctx)
 {
     int zero = 0;
     u64 base = stack_base(ctx->sp);
-    struct stack *stack = stacks.lookup(&base);
+    struct stack *stack = stack_at(base);
     if (!stack)
         return 0;
     u64 ip = ctx->ip - IP_BIAS;
@@ -794,11 +912,11 @@ int on_instruction(struct pt_regs *ctx)
     u32 index = insn->index;
     u32 hidden = insn->flags & I_HIDDEN;
     if (leaves && !outside)
-        stacks.delete(&base);
+        let_go_of_stack(base);
     if (packet && !hidden) {
         struct scratch *s = scratches.lookup(&zero);
         if (s)
-            emit(ctx, ip, index, skb, packet, cfa, found_by, s, 0);
+            emit(ctx, ip, index, skb, packet, cfa, found_by, bpf_ktime_get_ns(), s, 0);
     }
     return 0;
 }
@@ -808,12 +926,11 @@ int on_copy(struct pt_regs *ctx)
 {
     u64 new = ctx->di;
     u64 old = ctx->si;
-    struct tracked *parent = tracked.lookup(&old);
-    struct tracked *before = tracked.lookup(&new);
+    struct tracked *parent = known_packet(old);
+    struct tracked *before = known_packet(new);
     u32 id = parent && !parent->freed ? parent->packet : 0;
     u32 morphed = before && before->freed == MORPHED;
-    tracked.delete(&new);
-    skipped.delete(&new);
+    forget(new);
     if (id) {
         u64 caller = read_pointer(ctx->sp);
         u32 origin = ORIGIN_CLONE;
@@ -830,7 +947,7 @@ int on_fragment(struct pt_regs *ctx)
 {
     u64 new = ctx->di;
     u64 old = ctx->si;
-    struct tracked *parent = tracked.lookup(&old);
+    struct tracked *parent = known_packet(old);
     if (parent && !parent->freed)
         new_packet(new, parent->packet, ORIGIN_FRAGMENT);
     return 0;
@@ -841,21 +958,14 @@ int on_merge(struct pt_regs *ctx)
 {
     u64 into = ctx->di;
     u64 skb = ctx->si;
-    struct tracked *from = tracked.lookup(&skb);
+    struct tracked *from = known_packet(skb);
     if (!from || from->freed)
         return 0;
     u32 id = from->packet;
     from->freed = 1;
-    struct tracked *whole = tracked.lookup(&into);
+    struct tracked *whole = known_packet(into);
     u32 target = whole ? whole->packet : new_packet(into, id, ORIGIN_MERGE);
     tell_free(skb, id, read_pointer(ctx->sp), target, FATE_MERGED);
-    return 0;
-}
-
-static __always_inline int forget(u64 skb)
-{
-    tracked.delete(&skb);
-    skipped.delete(&skb);
     return 0;
 }
 
@@ -881,7 +991,7 @@ int on_reuse(struct pt_regs *ctx)
 int on_release(struct pt_regs *ctx)
 {
     u64 skb = ctx->di;
-    struct tracked *known = tracked.lookup(&skb);
+    struct tracked *known = known_packet(skb);
     if (known && !known->freed) {
         u64 caller = read_pointer(ctx->sp);
         /* skb_morph(dst, src): dst's memory goes on as another packet (a reassembled datagram). */
@@ -895,7 +1005,7 @@ int on_release(struct pt_regs *ctx)
 int on_kfree_skb(struct bpf_raw_tracepoint_args *ctx)
 {
     u64 skb = ctx->args[0];
-    struct tracked *known = tracked.lookup(&skb);
+    struct tracked *known = known_packet(skb);
     if (known && !known->freed) {
         known->freed = 1;
         tell_free(skb, known->packet, ctx->args[1], KFREE_HAS_REASON ? (u32)ctx->args[2] : 0, FATE_DROPPED);
@@ -906,7 +1016,7 @@ int on_kfree_skb(struct bpf_raw_tracepoint_args *ctx)
 int on_consume_skb(struct bpf_raw_tracepoint_args *ctx)
 {
     u64 skb = ctx->args[0];
-    struct tracked *known = tracked.lookup(&skb);
+    struct tracked *known = known_packet(skb);
     if (known && !known->freed) {
         known->freed = 1;
         tell_free(skb, known->packet, CONSUME_HAS_LOCATION ? ctx->args[1] : 0, 0, FATE_CONSUMED);

@@ -56,6 +56,8 @@ def test_what_is_not_given_is_nothing() -> None:
         (["--max-size", "1.5GiB"], "max_size", 3 << 29),
         (["--duration", "0.5"], "duration", 0.5),
         (["-S", "0"], "snaplen", 2048),
+        (["--max-cpu", "12.5%"], "max_cpu", 12.5),
+        (["--max-cpu", "0"], "max_cpu", 0),
         (["-S128"], "snaplen", 128),
         (["-s", "a", "--source", "b=c"], "sources", ("a", "b=c")),
         (
@@ -87,6 +89,8 @@ def test_values(words: list[str], name: str, value: object) -> None:
         ("-S 100000", "--snaplen: 100000 is more than the 2048 bytes"),
         ("--max-size 12", "--max-size: 12 is less than 1M"),
         ("--max-size lots", "'lots' is not a number of bytes"),
+        ("--max-cpu -1", "--max-cpu: '-1' is not a percentage, 0 or above"),
+        ("--max-cpu half", "--max-cpu: 'half' is not a percentage"),
         ("--mark 1/2/3", "--mark: '2/3' is not a whole number"),
         ("--mark 0x1ffffffff", "does not fit in 32 bits"),
         ("-i", "--interface-function: expected one argument"),
@@ -142,14 +146,14 @@ def test_a_capture_elsewhere_gets_the_same_options() -> None:
     here = parse(
         words(
             "--lab=6.1 --json -c 5 --packets 2 --duration 3 -S 64 --netns 7 --ifname lo --mark 1/3  "
-            "--max-probes 10 -i a+* -i b,c:* --survey --capture skb->sk -v -s tree -w x.pcap -o y.ktrace "
-            "--watch z icmp or arp --cmd 'ping -c 1 ::1' --filter-tunnel 'tcp port 80'"
+            "--max-probes 10 --max-cpu 75 -i a+* -i b,c:* --survey --capture skb->sk -v -s tree -w x.pcap "
+            "-o y.ktrace --watch z icmp or arp --cmd 'ping -c 1 ::1' --filter-tunnel 'tcp port 80'"
         )
     )
     there = parse(guest_arguments(here, Path("/v")))
     same = words(
-        "expression specs events packets duration snaplen netns ifname mark max_probes survey captures "
-        "verbose command filter_tunnel"
+        "expression specs events packets duration snaplen netns ifname mark max_probes max_cpu survey "
+        "captures verbose command filter_tunnel"
     )
     assert {name: getattr(there, name) for name in same} == {name: getattr(here, name) for name in same}
     assert (there.record, there.lab, there.json, there.debug_image) == ("-", None, False, Path("/v"))

@@ -1,0 +1,54 @@
+"""Runs in the guest: a flood through a ring buffer too small for it, told as JSON: who counted what."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ktcpdump_tui.capture.options import CaptureOptions
+from ktcpdump_tui.capture.session import CaptureSession
+from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.trace.writer import TraceWriter
+
+PROFILE = Path("/sys/kernel/tracing/kprobe_profile")
+
+
+def hits() -> int:
+    """Return how often the kernel says that probes of ip_rcv_core ran."""
+    rows = [line.split() for line in PROFILE.read_text().splitlines()]
+    return sum(int(count) for name, count, _ in rows if name.startswith(("on_instruction", "on_entry")))
+
+
+def main() -> None:
+    """Capture, count in four places, and tell."""
+    image, ring_bytes = Path(sys.argv[1]), int(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "flood.ktrace"
+        options = CaptureOptions(
+            specs=("ip_rcv_core+*",), expression="icmp", debug_image=image, guard=0, ring_bytes=ring_bytes
+        )
+        session = CaptureSession(options, TraceWriter(path))
+        session.start()
+        program = session._program
+        assert program is not None
+        subprocess.run(["ping", "-q", "-f", "-c", "400", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
+        session._detach()
+        told = {"hits": hits(), "sent": program.sent(), "skipped": program.skipped()}
+        session.stop()
+        summary = session.join()
+        with Trace.open(path) as trace:
+            told["stored"] = len(trace)
+            told["gaps"] = sum(event.lost_before for event in trace.events(1, len(trace)))
+            told["distinct"] = len({(event.cpu, event.ts, event.instruction.address)
+                                    for event in trace.events(1, len(trace))})  # fmt: skip
+    told["summary"] = [summary.events, summary.lost["ring buffer full"], summary.lost["probe missed"]]
+    told["cpus"] = os.cpu_count()
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
