@@ -219,7 +219,7 @@ class KprobeEvents:
         for line in text.splitlines():
             fields = line.split()
             if len(fields) == 3 and (name := names.get(fields[0])):
-                hits, missed = counts[name]
+                hits, missed = counts.get(name, (0, 0))  # added meanwhile by another thread
                 counts[name] = hits + int(fields[1]), missed + int(fields[2])
         return counts
 
