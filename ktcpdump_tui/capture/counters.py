@@ -58,7 +58,7 @@ class Counters:
         return {"packet": self._total("cut_packets"), "stack": self._total("cut_stacks")}
 
     def spent(self, trap: float, hits: int) -> float:
-        """Return the ns that packets have paid so far, where a probe was hit ``hits`` times for ``trap`` ns."""
+        """Return the ns that packets have paid so far: ``hits`` traps of ``trap`` ns, and what is in them."""
         return self._total("spent") + trap * (hits + self._total("traced") * TRACER_SHARE)
 
     def sent(self) -> int:

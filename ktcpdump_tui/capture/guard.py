@@ -62,8 +62,10 @@ def runs_skipped(program: int) -> int:
     return int(_MISSES.unpack_from(info.raw)[0])
 
 
-def measure_trap(events: KprobeEvents, address: int, call: Callable[[], object] = os.getppid) -> float:
-    """Return the ns that a probe costs here: ``call`` with and without one on ``address``.
+def measure_trap(
+    events: KprobeEvents, address: int, program: int, call: Callable[[], object] = os.getppid
+) -> float:
+    """Return the ns that a probe with BPF ``program`` costs here: ``call`` with and without one.
 
     ``address`` is an instruction that each ``call`` executes once; TRAP_NS where the kernel refuses it.
     """
@@ -71,7 +73,7 @@ def measure_trap(events: KprobeEvents, address: int, call: Callable[[], object] 
     if not probes.attached:
         return TRAP_NS
     plain = _fastest(call)
-    events.arm(probes)
+    events.attach({_CALIBRATION: program})
     try:
         trapped = _fastest(call)
     finally:

@@ -179,8 +179,6 @@ class CaptureSession:
             missing += [f"{address:#x}: {why}" for address, why in hook.refused.items()]
         if missing:
             self.messages.append(f"packets' lives are followed without {', '.join(missing)}")
-        if self.options.guard and (site := kernel.trap_site()):
-            self._trap = measure_trap(events, site)
         lost_entries = [f for f in plan.functions if f.entry in refused]
         self.messages += [
             f"{f.function}: no packet is known in it, the kernel refuses its entry ({refused[f.entry]})"
@@ -192,6 +190,8 @@ class CaptureSession:
         assert self._events is not None
         assert self._rings is not None
         program.attach_tracepoints()
+        if self.options.guard and self._kernel and (site := self._kernel.trap_site()):
+            self._trap = measure_trap(self._events, site, program.functions["on_instruction"])
         self._guard = RateGuard(self.options.guard)
         self._worker = Worker(
             *self._rings,

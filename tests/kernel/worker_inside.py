@@ -37,7 +37,7 @@ def main() -> None:
         assert program is not None
         subprocess.run(["ping", "-q", "-f", "-c", "400", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
         session._detach()
-        told = {"hits": hits(), "sent": program.sent(), "skipped": program.skipped()}
+        told = {"hits": hits(), "sent": program.counters.sent(), "skipped": program.skipped()}
         session.stop()
         summary = session.join()
         with Trace.open(path) as trace:
