@@ -98,6 +98,12 @@ class Console:
             self.doing = ""
             self._erase()
 
+    def leave_terminal(self) -> None:
+        """Draw no more progress: a screen has the terminal now, and shows ``doing``."""
+        with self._lock:
+            self._erase()
+            self._terminal = False
+
     def _erase(self) -> None:
         if self._line and self._terminal and not self._piped and not self._verbose:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201 - ECMA-48: erase in line

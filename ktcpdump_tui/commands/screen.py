@@ -46,6 +46,7 @@ def show_capture(session: Session) -> int:
     with signals_stop(session):
         session.start()
         trace = session.open_trace()
+    session.console.leave_terminal()
     with trace:
         packets = _packets(options, trace, session)
         sources = sources_of([*options.sources, *session.source_places], trace)

@@ -167,7 +167,7 @@ def lines(folder: Path, vmlinux: Path) -> dict[str, Any]:
         run.change("probe", "tcp_*+*")
         told["after_refusals"] = run.more("ip_local_deliver_finish", 40)
         run.change("probe", "ip_local_deliver_finish+*")
-        told["instructions"] = run.more("ip_local_deliver_finish", 100)
+        told["instructions"] = run.more("ip_local_deliver_finish", 300)
         run.change("probe", "icmp_rcv")
         told["icmp_rcv"] = run.more("icmp_rcv")
         run.change("probe", "ip_append_data")

@@ -22,7 +22,7 @@ ADDED = "ip_local_deliver_finish"
 def inside(lab: Lab, scene: str) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).with_name("probing_inside.py")), scene, str(lab.vmlinux)]
     try:
-        text = lab.check_output(command, timeout=240, env={"PYTHONPATH": str(ROOT)})
+        text = lab.check_output(command, timeout=420, env={"PYTHONPATH": str(ROOT)})
     except subprocess.CalledProcessError as error:
         pytest.fail(f"{error}\n{error.stderr}")
     return dict(json.loads(text))
