@@ -26,13 +26,14 @@ from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import SourceView
 from ktcpdump_tui.tui.trace_list import TraceList
+from ktcpdump_tui.tui.view_app import ViewApp
 
 #: What our keys do; of that, what is done whatever is on the screen.
 _ACTIONS = frozenset(binding.action.partition("(")[0] for binding in bindings.BINDINGS) | {"digit"}
 _EVERYWHERE = frozenset(("interrupt", "app.focus_next", "app.focus_previous"))
 
 
-class DebuggerApp(FindApp, DropApp, CompareApp, KeptApp, LiveApp):
+class DebuggerApp(FindApp, ViewApp, DropApp, CompareApp, KeptApp, LiveApp):
     """The application with its keys and commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(bindings.BINDINGS)

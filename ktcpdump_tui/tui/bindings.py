@@ -7,6 +7,8 @@ from typing import Final
 
 from textual.binding import Binding
 
+from ktcpdump_tui.tui.view_bindings import VIEW
+
 #: (title on the help screen, bindings).
 GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
     (
@@ -78,6 +80,7 @@ GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
             Binding("z", "zoom", "This pane alone, or all again"),
         ),
     ),
+    ("Looks", VIEW),
     (
         "Searching and the rest",
         (

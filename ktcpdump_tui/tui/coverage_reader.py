@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ktcpdump_tui.trace import lines
+from ktcpdump_tui.trace.jumps import Jumps, Ways
 from ktcpdump_tui.tui.coverage import LineMark, coverage
 
 if TYPE_CHECKING:
@@ -23,12 +24,16 @@ _PLACES: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class CoverageOrder:
-    """The ``packet`` to count for (0: none), the trace's length, the breakpoints' instructions."""
+    """The ``packet`` to count for (0: none), the trace's length, the breakpoints' instructions.
+
+    ``function``: the instructions of which jumps are wanted.
+    """
 
     packet: int
     events: int
     breakpoints: frozenset[int] = frozenset()
     only_packet: int | None = None
+    function: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Covered:
     marks: Mapping[str, Mapping[int, LineMark]]
     lost: bool
     stops: Array
+    jumps: Mapping[int, Ways]
 
 
 class CoverageReader:
@@ -67,10 +73,12 @@ class CoverageReader:
         if self._packet != known or len(self._packet_hits) != len(trace.plan):
             self._packet = known
             self._packet_hits = lines.packet_hits(trace, order.packet) if order.packet else np.zeros(0, "<u8")
+        packet = order.packet or None
+        jumps = Jumps(trace).counts(order.function, packet) if order.function and packet else {}
         hits = trace.hits()
         of_packet = lines.line_hits(trace.plan, self._packet_hits)
         marks = coverage(lines.line_hits(trace.plan, hits), trace.line_states(), of_packet)
-        return Covered(hits, self._packet_hits, marks, trace.lost(), self._stops(trace, order))
+        return Covered(hits, self._packet_hits, marks, trace.lost(), self._stops(trace, order), jumps)
 
     def _stops(self, trace: Trace, order: CoverageOrder) -> Array:
         """Return where the breakpoints were hit; of a long trace, the first event of each block with one."""

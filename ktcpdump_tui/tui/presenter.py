@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.trace.jumps import Jumps
 from ktcpdump_tui.tui.fields import Field, Path, Tone, mark_changes
 from ktcpdump_tui.tui.machine_fields import identity, registers
 from ktcpdump_tui.tui.packet_fields import packet_fields
@@ -31,11 +32,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The fields of each section asked for, with what changed since the packet's event before."""
+    """The fields of each section asked for, with what changed since the packet's event before.
+
+    ``taken``: whether the event's instruction ``insn`` is a conditional jump that is taken.
+    """
 
     no: int
     previous: int | None
     sections: Mapping[str, tuple[Field, ...]] = field(default_factory=dict)
+    insn: int = -1
+    taken: bool | None = None
 
 
 class Presenter:
@@ -63,7 +69,8 @@ class Presenter:
             now = self._section(name, event, opened, order.watches)
             was = self._section(name, before, opened, order.watches) if before is not None else now
             sections[name] = mark_changes(now, was)
-        return Content(order.no, number, sections)
+        taken = Jumps(trace).at(order.no)
+        return Content(order.no, number, sections, event.instruction.index, taken)
 
     def _ready(self, no: int) -> Trace:
         if self._trace is None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from ktcpdump_tui.model import Instruction
+    from ktcpdump_tui.tui.rows import Texts
 
 
 class SourcePane(Pane):
@@ -35,12 +36,16 @@ class SourcePane(Pane):
     SourcePane.disassembly > DisassemblyView { display: block; }
     """
 
+    def __init__(self, texts: Texts, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._texts = texts
+
     def compose(self) -> ComposeResult:
         """Make the parts."""
         yield Breadcrumb(id="breadcrumb")
         yield Static(id="notice")
         yield SourceView(id="source")
-        yield DisassemblyView(id="disassembly")
+        yield DisassemblyView(self._texts, id="disassembly")
 
     @property
     def view(self) -> SourceView:

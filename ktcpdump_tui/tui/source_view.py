@@ -114,6 +114,17 @@ class SourceView(LineView):
         else:
             self.refresh()
 
+    def browse(self, line: int) -> None:
+        """Show a line (from 1) that is not being executed."""
+        self.position = 0
+        self.cursor = max(0, min(line - 1, self.line_count - 1))
+        self.show_line(self.cursor, centre=True)
+        self.refresh()
+
+    def copied(self) -> str:
+        """Return the line under the cursor."""
+        return self.document.raw[self.cursor].strip() if self.cursor < len(self.document.raw) else ""
+
     def show_marks(self, marks: Mapping[int, LineMark], breakpoints: frozenset[int]) -> None:
         """Show other counts, states and breakpoints."""
         lines = range(self.scroll_offset.y + 1, self.scroll_offset.y + self.page_lines + 1)

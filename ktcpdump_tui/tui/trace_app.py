@@ -108,6 +108,7 @@ class TraceApp(App[int]):
         self._minimap = Minimap(self._table, id="minimap")
         self._marks: Mapping[str, Mapping[int, LineMark]] = {}
         self._covered_at = 0.0
+        self.shares = {"list": 40, "inspector": 40}
         self._measured: Sequence[Instruction] | None = None
         self._covered: tuple[object, ...] = ()
         self._stops: np.ndarray[Any, np.dtype[Any]] = np.empty(0, "<i8")
@@ -119,7 +120,7 @@ class TraceApp(App[int]):
         """Make the panes."""
         with Horizontal(id="main"):
             with Vertical(id="left"):
-                yield SourcePane(id="source-pane")
+                yield SourcePane(self._texts, id="source-pane")
                 yield Splitter(vertical=False, id="split-list")
                 with Pane(id="trace-pane"):
                     yield TraceHeader(self._table, id="trace-header")
@@ -241,6 +242,11 @@ class TraceApp(App[int]):
         self.ask_inspector()
         self.show_status()
 
+    @property
+    def table(self) -> TraceList:
+        """The trace list."""
+        return self._table
+
     def show_list(self) -> None:
         """Show where we are in the list."""
         self._table.update(self.navigator.current, follow=self.navigator.follow)
@@ -269,10 +275,12 @@ class TraceApp(App[int]):
             file, line, column = frame.file, frame.line, 0
         self.show_file(file, line, column, inner=not level)
 
-    def show_file(self, file: str, line: int, column: int = 0, *, inner: bool = True) -> None:
-        """Show a line of a file, as soon as the file was found."""
+    def show_file(
+        self, file: str, line: int, column: int = 0, *, inner: bool = True, browse: bool = False
+    ) -> None:
+        """Show a line of a file, as soon as the file was found; ``browse``: it is not the one executed."""
         pane = self.main.query_one(SourcePane)
-        self._wanted = (file, line, column, inner)
+        self._wanted = (file, line, column, inner, browse)
         found = self._documents.known(file)
         if found is None:
             pane.show_document(
@@ -284,12 +292,16 @@ class TraceApp(App[int]):
             pane.show_missing(found.message, found.remedy)
         else:
             pane.show_document(found)
-            pane.view.show_position(line, column, inner=inner)
+            if browse:
+                pane.view.browse(line)
+            else:
+                pane.view.show_position(line, column, inner=inner)
         self._show_marks()
 
     def _loaded(self, file: str, _found: Document | Missing) -> None:
         if self.shown and self._wanted[0] == file:
-            self.show_file(*self._wanted[:3], inner=self._wanted[3])
+            file, line, column, inner, browse = self._wanted
+            self.show_file(file, line, column, inner=inner, browse=browse)
 
     def _order_coverage(self) -> None:
         """Have hits counted anew where they may be others: the trace grew, or another packet is looked at."""
@@ -297,13 +309,21 @@ class TraceApp(App[int]):
         there = self.trace.first_no <= no <= len(self.trace)
         packet = int(self.trace.heads(no, no)[0]["packet"]) if there else 0
         broken, only = navigator.breakpoints, navigator.rows.only_packet
-        now = (len(self.trace), self.trace.finished, self.trace.plan, packet, broken, only)
+        function = self._function()
+        now = (len(self.trace), self.trace.finished, self.trace.plan, packet, broken, only, function)
         if self._covered == now or self.covering.busy:
             return
         if self._covered[3:] == now[3:] and time.monotonic() - self._covered_at < COVERAGE_TICK:
             return
         self._covered, self._covered_at = now, time.monotonic()
-        self.covering.order(CoverageOrder(packet, len(self.trace), broken, only))
+        self.covering.order(CoverageOrder(packet, len(self.trace), broken, only, function))
+
+    def _function(self) -> tuple[int, ...]:
+        """Return the instructions of which jumps are shown."""
+        if not self.main.query_one(SourcePane).disassembly.display:
+            return ()
+        instruction = self.instruction()
+        return tuple(i.index for i in self.navigator.function_of(instruction)) if instruction else ()
 
     def _counted(self, _order: CoverageOrder, covered: Covered) -> None:
         if not self.shown:
@@ -311,6 +331,7 @@ class TraceApp(App[int]):
         self._order_coverage()
         self._marks, self._stops = covered.marks, covered.stops
         pane = self.main.query_one(SourcePane)
+        pane.disassembly.show_jumps(covered.jumps)
         pane.disassembly.show_hits(covered.hits, covered.packet_hits, unknown=covered.lost)
         self._show_marks()
         self.show_minimap()
@@ -331,6 +352,7 @@ class TraceApp(App[int]):
     def _texts_loaded(self, _files: frozenset[str], _loaded: frozenset[str]) -> None:
         if self.shown:
             self._table.refresh()
+            self.main.query_one(SourcePane).disassembly.refresh()
 
     def _show_marks(self) -> None:
         view = self.main.query_one(SourcePane).view
@@ -363,6 +385,7 @@ class TraceApp(App[int]):
         inspector = self.main.query_one(Inspector)
         for name, fields in content.sections.items():
             inspector.show(name, fields)
+        self.main.query_one(SourcePane).disassembly.show_taken(content.insn, content.taken)
         since = f", * since {content.previous:,}" if content.previous is not None else ""
         inspector.note(f"event {content.no:,}{since}")
 

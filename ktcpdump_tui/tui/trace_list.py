@@ -149,6 +149,14 @@ class TraceList(LineView):
         broken, marked = entry.insn in self.breakpoints, entry.no in self.marked
         return painter.event(entry, here=here, broken=broken, marked=marked), under
 
+    def copied(self) -> str:
+        """Return the current event's instruction and line."""
+        if not self.current or not len(self.rows):
+            return ""
+        head = self.rows.head(self.rows.position(self.current))
+        instruction = self.rows.instruction(head.insn)
+        return f"{instruction.ksym} {instruction.addr2line}"
+
     def action_step(self, by: int) -> None:
         """Go to a neighbouring event."""
         no = self.rows.neighbour(self.current, by)

@@ -158,7 +158,7 @@ async def test_disassembly_marks_the_instruction_its_line_and_what_was_refused(d
         await driver.press("d")
         lines = driver.text("#disassembly").splitlines()
         here = next(line for line in lines if "▶" in line)
-        assert re.search(r"▶│ +\+8 +3 ▌ call .*// CALL ip_demo_core", here)
+        assert re.search(r"▶│ +\+8 +1 +3 ▌ call .*// CALL ip_demo_core", here)
         assert any("x ud2" in line and "EINVAL" in line for line in lines)
         await driver.press("d")
         assert not driver.app.query_one("#disassembly").display
@@ -246,7 +246,7 @@ def test_text_can_be_read(name):
 
 
 async def test_help_has_every_key_and_command(debugger, recorded):
-    async with debugger(recorded, size=(120, 240)) as driver:
+    async with debugger(recorded, size=(120, 320)) as driver:
         await driver.press("?")
         text = driver.text()
         for _, group in bindings.GROUPS:
