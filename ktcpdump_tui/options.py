@@ -56,6 +56,7 @@ class Options:
     watches: tuple[str, ...] = ()
     captures: tuple[str, ...] = ()
     compare: tuple[int, int] | None = None
+    compare_with: str | None = None
     list: str | None = None
     lab: str | None = None
     ssh: tuple[str, ...] = ()
@@ -84,8 +85,12 @@ def parse(arguments: Sequence[str]) -> Options:
     values["expression"] = " ".join([*values["expression"], *words[end + 1 :]]).strip()
     for name in ("specs", "sources", "watches", "captures", "ssh"):
         values[name] = tuple(values[name] or ())
+    values["compare_with"] = None
     if values["compare"] is not None:
-        values["compare"] = tuple(values["compare"])
+        (file, a), (other, b) = values["compare"]
+        if file is not None:
+            raise UsageError("--compare: the first packet is one of -r's trace", f"--compare {a} {file}:{a}")
+        values["compare"], values["compare_with"] = (a, b), other
     options = Options(**values, command_line=(PROGRAM, *arguments))
     _check(options)
     return options
@@ -155,6 +160,7 @@ def _parser() -> _Parser:
     parser.add_argument("expression", nargs="*", metavar="EXPRESSION", help=argparse.SUPPRESS)
     kinds: dict[str, Callable[[str], Any]] = {
         "count": _count,
+        "packet": _packet,
         "snaplen": _snaplen,
         "seconds": _seconds,
         "percent": _percent,
@@ -187,7 +193,7 @@ def _parser() -> _Parser:
     assert {field.name for field in fields(Options)} == {action.dest for action in parser._actions} - {
         "help",
         "version",
-    } | {"command_line"}
+    } | {"command_line", "compare_with"}
     return parser
 
 
@@ -206,6 +212,12 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
+
+
+def _packet(text: str) -> tuple[str | None, int]:
+    """Return (trace, packet) of ``N`` (trace None: the one of -r) or ``FILE.ktrace:N``."""
+    file, _, number = text.rpartition(":")
+    return file or None, _count(number)
 
 
 def _number(text: str) -> int:

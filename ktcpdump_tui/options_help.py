@@ -122,8 +122,9 @@ GROUPS: Final[tuple[tuple[str, tuple[Row, ...]], ...]] = (
             Row(("--capture",), "captures", "text",
                 "keep the memory this pointer names with every event (such as skb->sk)", "EXPR",
                 repeatable=True),
-            Row(("--compare",), "compare", "count", "with --replay: where the paths of two packets part",
-                ("A", "B")),
+            Row(("--compare",), "compare", "packet",
+                "with --replay: where the paths of two packets part, and what decided; B may be of another"
+                " trace: FILE.ktrace:N", ("A", "B")),
             Row(("--embed-source",), "embed_source", "flag",
                 "with -o: keep the source files of the probed lines in the trace"),
             Row(("--max-size",), "max_size", "size",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.commands.console import say
 from ktcpdump_tui.commands.outputs import make_outputs
+from ktcpdump_tui.commands.sources import source_text
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.export import Showing, export
 from ktcpdump_tui.headless.comparison import comparison_lines
@@ -28,7 +30,7 @@ def replay(options: Options) -> int:
         if not trace.finished:
             say(f"{PROGRAM}: {options.replay} has no end: the capture was cut off, or still goes on")
         if options.compare is not None:
-            return _compare(trace, *options.compare)
+            return _compare(options, trace, *options.compare)
         if options.write not in (None, "-") and not (options.no_tui or options.json):
             return _convert(options, trace)
         selection = Selection(options.expression, trace)
@@ -55,17 +57,21 @@ def _convert(options: Options, trace: Trace) -> int:
     return 0
 
 
-def _compare(trace: Trace, a: int, b: int) -> int:
-    """Print where the paths of two packets part. UsageError where the trace has no such packet."""
+def _compare(options: Options, trace: Trace, a: int, b: int) -> int:
+    """Print where the paths of two packets part. UsageError where a trace has no such packet."""
     from ktcpdump_tui.trace.compare import compare
 
-    numbers = {packet.id for packet in trace.packets()}
-    for packet in (a, b):
-        if packet not in numbers:
-            raise UsageError(
-                f"--compare: there is no packet {packet} in this trace",
-                f"its packets are 1 to {max(numbers)}" if numbers else "it has no packets",
-            )
-    lines = comparison_lines(trace, a, b, compare(trace, a, b))
-    write_lines(sys.stdout, lines)
+    with contextlib.ExitStack() as stack:
+        other = trace
+        if options.compare_with is not None:
+            other = stack.enter_context(Trace.open(Path(options.compare_with).expanduser()))
+        for of, packet in ((trace, a), (other, b)):
+            numbers = {one.id for one in of.packets()}
+            if packet not in numbers:
+                raise UsageError(
+                    f"--compare: there is no packet {packet} in {'this trace' if of is trace else of.path}",
+                    f"its packets are 1 to {max(numbers)}" if numbers else "it has no packets",
+                )
+        found = compare(trace, a, b, None if other is trace else other)
+        write_lines(sys.stdout, comparison_lines(found, source_text(options.sources, trace)))
     return 0

@@ -31,6 +31,19 @@ def sources_of(places: Sequence[str | Path], trace: Trace) -> SourceFinder:
     return _finder(places, trace.header, blobs.builds(trace), embedded if carried else None)
 
 
+def source_text(places: Sequence[str | Path], trace: Trace) -> Callable[[str], Sequence[str] | None]:
+    """Return what gives the lines of a source file of a trace, None where there is no such file."""
+    from ktcpdump_tui.debuginfo.source import SourceText
+
+    finder = sources_of(places, trace)
+
+    def lines(file: str) -> Sequence[str] | None:
+        found = finder.find(file)
+        return found.lines if isinstance(found, SourceText) else None
+
+    return lines
+
+
 def _finder(
     places: Sequence[str | Path],
     header: TraceHeader,

@@ -7,6 +7,7 @@ the flags for the branch), and the variables in scope that differ.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -78,6 +79,8 @@ def decision_at(
         said = statement(lines, source.line)
     before = tuple(_before(path, no) for path, no in zip((found.a, found.b), parting.decision, strict=True))
     condition = [pair for one in expressions(said) if (pair := _evaluated(one, before, values)) is not None]
+    # What is followed to something that is shown itself says nothing more: skb beside ip_hdr(skb)->ttl.
+    condition = [pair for pair in condition if not _part_of_another(pair.name, condition)]
     compare, machine = _machine(before)
     return Decision(
         source.file if source else None,
@@ -88,6 +91,11 @@ def decision_at(
         machine,
         tuple(_differing(before, values)),
     )
+
+
+def _part_of_another(name: str, pairs: Sequence[Pair]) -> bool:
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    return any(word.search(pair.name) for pair in pairs if pair.name != name)
 
 
 def _before(path: Path, no: int) -> list[Event]:

@@ -18,7 +18,6 @@ from ktcpdump_tui import arch
 from ktcpdump_tui.debuginfo.image import DebugImage
 from ktcpdump_tui.debuginfo.variables import build_table
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.headless.comparison import comparison_lines
 from ktcpdump_tui.headless.jsonlines import JsonLines
 from ktcpdump_tui.headless.output import JsonOutput, TableOutput
 from ktcpdump_tui.headless.runner import Limits, follow
@@ -27,7 +26,6 @@ from ktcpdump_tui.headless.table import Table
 from ktcpdump_tui.headless.values import EventValues
 from ktcpdump_tui.model import Event, Flow, FoundBy, Instruction, SourceLine, Summary, TraceHeader
 from ktcpdump_tui.trace import blobs, codec
-from ktcpdump_tui.trace.compare import compare
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
 
@@ -288,38 +286,6 @@ def test_an_expression_selects_recorded_packets() -> None:
         replies = printed(trace, Limits(selects=Selection("icmp[0] == 0", trace)))
         assert len(requests) > 1
         assert len(requests) + len(replies) == everything + 1
-
-
-def test_a_comparison_names_the_line_where_paths_part() -> None:
-    with Trace.open(PING) as trace:
-        same = comparison_lines(trace, 1, 4, compare(trace, 1, 4))
-        assert same == [
-            "packet 1: 118 events, packet 4: 118 events, 118 in common",
-            "both took the same path",
-        ]
-    with Trace.open(DROP) as trace:
-        (path,) = [comparison_lines(trace, 1, 1, compare(trace, 1, 1))]
-        assert path[-1] == "both took the same path"
-
-
-def test_a_parting_is_told_with_both_sides(tmp_path: Path) -> None:
-    """The recorded ping again, its second request without its last third."""
-    with Trace.open(PING) as source:
-        rows = source.rows(1, len(source)).copy()
-        second = (rows["packet"] == 4).nonzero()[0]
-        kept = [number for number in range(len(rows)) if number not in set(second[80:].tolist())]
-        writer = TraceWriter(tmp_path / "cut.ktrace")
-        writer.write_header(source.header)
-        writer.write_plan(source.plan)
-        writer.write_events(rows[kept])
-        writer.close(source.summary)
-    with Trace.open(tmp_path / "cut.ktrace") as trace:
-        lines = comparison_lines(trace, 1, 4, compare(trace, 1, 4))
-    assert lines[0] == "packet 1: 118 events, packet 4: 80 events, 80 in common"
-    assert any(line.startswith("  after    events 80 and ") and "ip_rcv_core+" in line for line in lines)
-    assert any(line.startswith("  packet 1 38 events of its own, 81 to 118") for line in lines)
-    assert any(line.endswith("goes straight on") for line in lines)
-    assert lines[-1] == "  joined   never"
 
 
 # A trace that grows
