@@ -49,11 +49,10 @@ def test_of_three_flows_on_two_cpus_one_is_seen_and_nothing_else(
     sent = json.loads(lab.check_output("cat /tmp/flows.json"))
     assert sum(sum(cpus.values()) for cpus in sent.values()) == 3 * COUNT > 10_000
     assert all(sent["2"].values())
-    assert {numbered(event)[0] for event in events} == {2}
+    assert {numbered(event)[0] for event in events} == {2}, trace.summary
     assert {event.cpu for event in events} == {0, 1}
     assert trace.summary is not None
-    assert trace.summary.ended_by == "packets"
-    assert trace.summary.packets == ASKED
+    assert (trace.summary.ended_by, trace.summary.packets) == ("packets", ASKED), trace.summary
 
 
 def test_none_of_its_packets_is_missing(flows: tuple[Trace, list[Event]]) -> None:

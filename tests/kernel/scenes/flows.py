@@ -2,6 +2,7 @@
 
 Flow n sends COUNT datagrams to port 9000 + n, each with its flow and number (two big-endian u32). Flows 1
 and 3 stay on CPUs 0 and 1, flow 2 changes between them every 50 datagrams. Nobody reads what arrives.
+After each 50 a flow rests: the rate guard would end a capture that an emulated CPU spends its time on.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 count = int(sys.argv[1])
@@ -26,6 +28,7 @@ def send(flow: int) -> None:
     for number in range(count):
         cpu = {1: 0, 2: number // 50 % 2, 3: 1}[flow]
         if number % 50 == 0:
+            time.sleep(0.2)
             os.sched_setaffinity(0, {cpu})
         sender.send(struct.pack(">II", flow, number))
         cpus[cpu] += 1
