@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Two namespaces with two wires between them.
 SETUP = """
-for n in ky kz; do ip netns del $n 2>/dev/null; ip netns add $n && ip -n $n link set lo up; done
+for n in ky kz; do ip netns del $n 2>/dev/null || true; ip netns add $n && ip -n $n link set lo up; done
 for wire in 1 2; do
   ip -n ky link add t$wire type veth peer name u$wire netns kz
   ip -n ky address add 10.4$wire.0.1/24 dev t$wire && ip -n ky link set t$wire up
