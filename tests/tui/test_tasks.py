@@ -319,7 +319,7 @@ async def test_going_to_times_functions_lines_and_drops(debugger, recorded):
 async def test_the_palette_finds_commands_and_functions_by_some_letters(debugger, recorded):
     async with debugger(recorded) as driver:
         await driver.press("ctrl+p")
-        for key in "ipdcore":
+        for key in "ipdmcore":
             driver.send(key)
         await driver.until(lambda: "ip_demo_core" in driver.text())
         await driver.press("down", "enter")

@@ -151,6 +151,7 @@ def test_the_terminal_is_given_back(tmux, recorded, source_tree, tmp_path, endin
     shell = Shell(tmux)
     shell.wait("$")
     shell.settings(str(tmp_path / "b1"))
+    shell.type(f"export XDG_STATE_HOME={tmp_path}")  # else it opens where the test before left it
     shell.type(f"{sys.executable} -m ktcpdump_tui -r {recorded} -s {source_tree}; echo status=$?")
     seen = shell.wait("REPLAY")
     assert "ip_demo_rcv+0" in seen
