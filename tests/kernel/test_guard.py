@@ -21,7 +21,7 @@ def test_a_flood_on_probes_stops_them_and_what_came_before_is_kept(
 ) -> None:
     """Six slow pings are below the share; the flood is above it, although none of it is selected."""
     traffic = f"ping -q -c 6 -i 0.4 -s 64 127.0.0.1; {FLOOD}"
-    got = capture(["--json", "--max-cpu", "10", *SPEC, "icmp and greater 100"], traffic=traffic, timeout=240)
+    got = capture(["--json", "--max-cpu", "10", *SPEC, "icmp and greater 100"], traffic=traffic, timeout=400)
     summary = got.json[-1]
     assert summary["ended_by"] == "rate guard"
     assert "more than the 10% allowed (--max-cpu)" in got.stderr
