@@ -40,10 +40,7 @@ class CompareApp(TraceApp):
                 raise UsageError(f"there is no event of a packet {packet}", ":compare 1 2")
         reader = CompareReader(self.open_trace, self.make_values, self.sources)
         packets = self.trace.packet(a), self.trace.packet(b)
-        self.push_screen(CompareScreen(packets, reader, self._at, self.fail), self._chosen)
-
-    def _at(self, no: int) -> Any:
-        return self.trace.instruction(int(self.trace.heads(no, no)[0]["insn"]))
+        self.push_screen(CompareScreen(packets, reader, self.fail), self._chosen)
 
     def _chosen(self, no: int | None) -> None:
         if no is not None:

@@ -10,13 +10,13 @@ from textual.message import Message
 from ktcpdump_tui.tui.line_view import LineView, Part, clip, clip_left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from rich.style import Style
     from textual import events
 
-    from ktcpdump_tui.model import Instruction
-    from ktcpdump_tui.tui.comparison import Row, SideBySide
+    from ktcpdump_tui.trace.compare import Row, Step
+    from ktcpdump_tui.tui.comparison import SideBySide
 
 
 class CompareList(LineView):
@@ -32,9 +32,8 @@ class CompareList(LineView):
     class Moved(Message):
         """The cursor is on another row."""
 
-    def __init__(self, instruction: Callable[[int], Instruction]) -> None:
+    def __init__(self) -> None:
         super().__init__(id="compare-rows")
-        self._instruction = instruction
         self._found: SideBySide | None = None
 
     def show(self, found: SideBySide) -> None:
@@ -78,20 +77,16 @@ class CompareList(LineView):
         parts += self._side(row.b, width, tone)
         return parts, palette["current"] if here else palette["text"]
 
-    def _side(self, no: int | None, width: int, tone: Style) -> list[Part]:
+    def _side(self, step: Step | None, width: int, tone: Style) -> list[Part]:
         palette = self.palette
-        if no is None:
+        if step is None:
             return [("·".center(width), palette["dim"])]
-        instruction = self._instruction(no)
-        chain = instruction.inlined_by
-        function = chain[0].function if chain else instruction.symbol
-        place = instruction.addr2line if instruction.source else instruction.ksym
-        number = f"{no:>7} "
+        number = f"{step.last:>7} "
         name = max(8, (width - len(number)) // 2 - 1)
         return [
             (number, palette["number"]),
-            (clip(function, name) + " ", tone),
-            (clip_left(place, width - len(number) - name - 1), palette["file"]),
+            (clip(step.function, name) + " ", tone),
+            (clip_left(step.place, width - len(number) - name - 1), palette["file"]),
         ]
 
     def on_click(self, event: events.Click) -> None:

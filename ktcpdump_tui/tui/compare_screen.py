@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from ktcpdump_tui.model import Instruction, Packet
-    from ktcpdump_tui.tui.comparison import Pair, Sides
+    from ktcpdump_tui.model import Packet
+    from ktcpdump_tui.trace.decision import Pair
+    from ktcpdump_tui.tui.comparison import Sides
 
 #: Variables shown at once.
 _MOST = 12
@@ -55,14 +56,13 @@ class CompareScreen(ModalScreen[int | None]):
         self,
         packets: tuple[Packet, Packet],
         reader: CompareReader,
-        instruction: Callable[[int], Instruction],
         fail: Callable[[BaseException], None],
     ) -> None:
         super().__init__()
         self._packets, self._reader, self._fail = packets, reader, fail
-        self._instruction = instruction
         self.found: SideBySide | None = None
         self.pairs: list[Pair] = []
+        self._decision = ""
 
     def compose(self) -> ComposeResult:
         """Make the parts."""
@@ -71,7 +71,7 @@ class CompareScreen(ModalScreen[int | None]):
             with Horizontal(id="compare-sources"):
                 yield SourceView(id="compare-a")
                 yield SourceView(id="compare-b")
-            yield CompareList(self._instruction)
+            yield CompareList()
             yield Static(id="compare-values", markup=False)
             yield Static(
                 "j k rows · n N partings · d the decisive one · ← → go to that event · Esc leave",
@@ -122,14 +122,12 @@ class CompareScreen(ModalScreen[int | None]):
         if found.decisive is None:
             text.append(f"both took the same path ({common})", palette["good"])
             return text
-        at = found.rows[found.decisive]
-        where = self._instruction(at.a) if at.a is not None else None
+        step = found.rows[found.decisive].a if found.decisive is not None else None
         text.append("\nthey part ", palette["dim"])
-        if found.found.decisive is not None and found.found.decisive.decision is None:
-            text.append("at their first event", palette["lost"])
-        elif where is not None:
-            text.append(f"after {where.addr2line if where.source else where.ksym}", palette["lost"])
-        places = len(found.partings)
+        text.append(f"after {step.place}" if step else "at their first event", palette["lost"])
+        if found.found.decisive.lost:
+            text.append(" (events were lost there)", palette["lost"])
+        places = len(found.found.partings)
         text.append(
             f"; {places} place{'' if places == 1 else 's'} differ{'s' if places == 1 else ''}, {common}"
         )
@@ -137,9 +135,9 @@ class CompareScreen(ModalScreen[int | None]):
 
     def on_compare_list_moved(self) -> None:
         """Show what is at the row."""
-        row = self.query_one(CompareList).row
-        if row is not None:
-            self._background.order(CompareOrder((self._packets[0].id, self._packets[1].id), row))
+        view = self.query_one(CompareList)
+        if view.row is not None:
+            self._background.order(CompareOrder((self._packets[0].id, self._packets[1].id), view.cursor))
 
     def _show(self, sides: Sides) -> None:
         for name, instruction, document in zip(
@@ -157,12 +155,15 @@ class CompareScreen(ModalScreen[int | None]):
                     text = f"{instruction.ksym}: {instruction.text} (no source line is known)"
                 view.show_document(Document("", "", (text,), (((text, "dim"),),)))
                 view.show_position(0)
-        self.pairs = list(sides.pairs)
+        self.pairs, self._decision = list(sides.pairs), sides.decision
         self.query_one("#compare-values", Static).update(self._values())
 
     def _values(self) -> Text:
         palette = palette_of(self)
         text = Text("", palette["dim"], overflow="ellipsis")
+        if self._decision:
+            text.append("decided by ", palette["dim"]).append(printable(self._decision), palette["text"])
+            text.append("\n")
         for at, pair in enumerate(self.pairs[:_MOST]):
             text.append("   " if at else "", palette["dim"])
             text.append(pair.name, palette["symbol"])
@@ -189,9 +190,9 @@ class CompareScreen(ModalScreen[int | None]):
     def action_choose(self, first: bool) -> None:
         """Leave, for one of the row's events."""
         row = self.query_one(CompareList).row
-        no = (row.a if first else row.b) if row is not None else None
-        if no is not None:
-            self.dismiss(no)
+        step = (row.a if first else row.b) if row is not None else None
+        if step is not None:
+            self.dismiss(step.last)
 
     def action_leave(self) -> None:
         """Leave."""

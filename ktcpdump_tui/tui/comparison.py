@@ -1,60 +1,46 @@
-"""Two packets side by side: the aligned rows of their paths, and both sides' variables at one of them."""
+"""Two packets side by side: the engine's rows, and both sides' source and values at one of them, in a thread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Final
 
+from ktcpdump_tui.debuginfo.source import Missing
 from ktcpdump_tui.trace.compare import compare
+from ktcpdump_tui.trace.decision import Pair, decision_at
+from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.sources import Documents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from ktcpdump_tui.debuginfo.source import Missing
     from ktcpdump_tui.model import Event, Instruction
-    from ktcpdump_tui.trace.compare import Comparison
-    from ktcpdump_tui.trace.compare import Row as Aligned
+    from ktcpdump_tui.trace.compare import Comparison, Row
     from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.ports import SourceProvider
     from ktcpdump_tui.tui.source_view import Document
     from ktcpdump_tui.tui.value_fields import Values
 
-#: Events before a parting at which its variables are looked for: the branch often ends their life.
-_BEFORE = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of source that packet a, b, or both executed: their events there, None where one did not."""
-
-    a: int | None
-    b: int | None
-    same: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A variable on both sides; None where it has no value there."""
-
-    name: str
-    a: str | None
-    b: str | None
+#: Events of the frame before the one looked at in which variables are looked for as well.
+_BEFORE: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """The rows of packets ``a`` and ``b``; ``partings`` are the rows after which they differ, in order.
+    """Packets ``a`` and ``b``; ``partings`` are the rows after which they differ, in order.
 
-    ``decisive`` is the one that made the difference (None: both took the same path).
+    ``decisive`` is the row of the one that made the difference (None: none, or they differ from the start).
     """
 
     packets: tuple[int, int]
-    rows: Sequence[Row]
     found: Comparison
     partings: Sequence[int]
     decisive: int | None
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The aligned rows."""
+        return self.found.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +48,20 @@ class CompareOrder:
     """Compare two packets (``row`` None), or look at both sides of a row."""
 
     packets: tuple[int, int]
-    row: Row | None = None
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What is at both sides of a row: where, the file, the variables (those that differ first)."""
+    """What is at both sides of a row.
+
+    ``decision`` is the statement there and what was compared, where the packets part; ``pairs`` are values:
+    first what was compared, then the variables that differ, then the others.
+    """
 
     instructions: tuple[Instruction | None, Instruction | None]
     documents: tuple[Document | Missing | None, Document | Missing | None]
+    decision: str
     pairs: Sequence[Pair]
 
 
@@ -87,40 +78,56 @@ class CompareReader:
         self._documents = Documents(sources)
         self._trace: Trace | None = None
         self._values: Values | None = None
+        self._found: Comparison | None = None
 
     def read(self, order: CompareOrder) -> SideBySide | Sides:
         """Compare, or read the sides of a row; KeyError where there is no such packet."""
         if self._trace is None:
             self._trace = self._open_trace()
             self._values = self._make_values(self._trace)
-        self._trace.refresh()
-        if order.row is None:
-            return side_by_side(self._trace, *order.packets)
-        return self._sides(self._trace, order.row)
+        if order.row is not None and self._found is not None:
+            return self._sides(self._trace, self._found, order.row)
+        found = self._found = compare(self._trace, *order.packets)
+        decisive = found.decisive.row if found.decisive is not None and found.decisive.row >= 0 else None
+        return SideBySide(order.packets, found, [one.row for one in found.partings if one.row >= 0], decisive)
 
-    def _sides(self, trace: Trace, row: Row) -> Sides:
-        events = [trace.event(no) if no is not None else None for no in (row.a, row.b)]
+    def _sides(self, trace: Trace, found: Comparison, at: int) -> Sides:
+        row = found.rows[at]
+        events = [trace.event(step.last) if step is not None else None for step in (row.a, row.b)]
+        shown = [event.instruction if event is not None else None for event in events]
         documents = [
-            self._documents.load(event.instruction.source.file)
-            if event is not None and event.instruction.source is not None
-            else None
-            for event in events
+            self._documents.load(one.source.file) if one is not None and one.source is not None else None
+            for one in shown
         ]
+        said, first = self._decision(found, at)
         known = [dict(self._known(trace, event)) if event is not None else {} for event in events]
-        names = dict.fromkeys((*known[0], *known[1]))
-        pairs = [Pair(name, known[0].get(name), known[1].get(name)) for name in names]
-        pairs.sort(key=lambda pair: pair.a == pair.b)
-        return Sides(
-            (
-                events[0].instruction if events[0] else None,
-                events[1].instruction if events[1] else None,
-            ),
-            (documents[0], documents[1]),
-            pairs,
+        others = [
+            Pair(name, known[0].get(name), known[1].get(name))
+            for name in dict.fromkeys((*known[0], *known[1]))
+            if name not in {pair.name for pair in first}
+        ]
+        others.sort(key=lambda pair: pair.same)
+        return Sides((shown[0], shown[1]), (documents[0], documents[1]), said, [*first, *others])
+
+    def _decision(self, found: Comparison, at: int) -> tuple[str, list[Pair]]:
+        """Return the statement at which the packets part in this row, and what it compared."""
+        parting = next((one for one in found.partings if one.row == at), None)
+        if parting is None or not isinstance(self._values, TraceValues):
+            return "", []
+        decided = decision_at(found, parting, (self._values, self._values), self._text)
+        if decided is None:
+            return "", []
+        pairs = list(
+            {pair.name: pair for pair in (*decided.condition, *decided.machine, *decided.variables)}.values()
         )
+        return decided.statement or decided.compare, pairs
+
+    def _text(self, file: str) -> Sequence[str] | None:
+        found = self._documents.load(file)
+        return None if isinstance(found, Missing) else found.raw
 
     def _known(self, trace: Trace, event: Event) -> Iterator[tuple[str, str]]:
-        """Yield the variables in scope that are known there or at events just before, and what all have."""
+        """Yield the variables in scope that are known there or just before, and what all packets have."""
         yield "skb->len", "?" if event.len is None else str(event.len)
         if self._values is None:
             return
@@ -136,31 +143,3 @@ class CompareReader:
                     continue
                 seen.add(variable.name)
                 yield variable.name, variable.text
-
-
-def side_by_side(trace: Trace, a: int, b: int) -> SideBySide:
-    """Compare two packets of a trace; KeyError where there is no such packet."""
-    found = compare(trace, a, b)
-    partings = [max(0, parting.row) for parting in found.partings]
-    decisive = None if found.decisive is None else max(0, found.decisive.row)
-    return SideBySide((a, b), _Rows(found.rows), found, partings, decisive)
-
-
-class _Rows(Sequence[Row]):
-    """A comparison's rows as the screen has them: a line's last event, which decides what comes next."""
-
-    def __init__(self, rows: Sequence[Aligned]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
-        row = self._rows[index]
-        return Row(row.a.last if row.a else None, row.b.last if row.b else None, row.same)
