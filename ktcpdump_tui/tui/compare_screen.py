@@ -120,7 +120,7 @@ class CompareScreen(ModalScreen[int | None]):
             text.append(f" {events:,} events, {fate}    ", palette["text"])
         common = f"{found.found.common:,} in common"
         if found.decisive is None:
-            text.append(f"both took the same path ({common})", palette["good"])
+            text.append(f"\nboth took the same path ({common})", palette["good"])
             return text
         step = found.rows[found.decisive].a if found.decisive is not None else None
         text.append("\nthey part ", palette["dim"])

@@ -61,7 +61,7 @@ class FindApp(SteppingApp):
                 criteria = self.filter.check(text)
             except UserError as error:
                 # libpcap says what it could not parse twice over; what is wrong comes last.
-                said = " ".join(error.message.split()).removeprefix("Filter expression: ")
+                said = error.message.splitlines()[0].removeprefix("Filter expression: ")
                 prompt.say(said.removeprefix("can't parse filter expression: "), bad=True)
             else:
                 prompt.say("Enter lists what this selects" if criteria else "Enter lists all events")

@@ -81,6 +81,8 @@ class LineView(ScrollView, can_focus=True):
     """
 
     line_count = 0
+    #: What is said where there is no line.
+    empty = ""
     cursor = 0
     _style = Style.null()
 
@@ -112,6 +114,9 @@ class LineView(ScrollView, can_focus=True):
         style = self._style
         line = y + scroll_y
         if line >= self.line_count:
+            if self.empty and not self.line_count and y == 1:
+                said = clip("  " + printable(self.empty), width)
+                return Strip([Segment(said, style + self.palette["dim"])], width)
             return Strip.blank(width, style)
         parts, under = self.parts(line)
         whole = style + under

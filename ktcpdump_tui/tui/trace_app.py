@@ -19,6 +19,7 @@ from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.background import Background
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.coverage_reader import CoverageOrder, CoverageReader, Covered
+from ktcpdump_tui.tui.empty import waiting_for
 from ktcpdump_tui.tui.inspector import Inspector
 from ktcpdump_tui.tui.line_texts import LineTexts
 from ktcpdump_tui.tui.list_filter import ListFilter
@@ -216,6 +217,7 @@ class TraceApp(App[int]):
             elif changed:
                 self._table.grow()
                 self.main.query_one(TraceHeader).refresh()
+            self._say_empty()
             self._order_coverage()
             if (wanted := self._texts.wanted()) and not self.texting.busy:
                 self.texting.order(frozenset(wanted))
@@ -228,6 +230,15 @@ class TraceApp(App[int]):
                 self._error_shown = ended_by
                 self.fail(ended_by)
         self.show_status()
+
+    def _say_empty(self) -> None:
+        """Say in an empty list what is being waited for."""
+        if self.navigator.rows.events:
+            return
+        said = waiting_for(self.trace, self.control, self.filter)
+        if said != self._table.empty:
+            self._table.empty = said
+            self._table.refresh()
 
     def go(self, no: int, *, level: int = 0, follow: bool = False) -> None:
         """Look at event ``no``, in a frame of its inline chain (0: the innermost)."""

@@ -80,7 +80,7 @@ def test_keys_in_a_terminal_show_what_the_trace_holds(pane: Pane, tmp_path: Path
             "ip_rcv_core+*",
             "-o",
             str(recorded),
-            "icmp",
+            "icmp[icmptype] == icmp-echo",
         ]
     )
     home = f"XDG_CONFIG_HOME={tmp_path}/config XDG_STATE_HOME={tmp_path}/state"

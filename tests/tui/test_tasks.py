@@ -469,3 +469,31 @@ async def test_real_packets_are_compared_with_the_variables_of_both(debugger, ud
         skb = next(pair for pair in screen.pairs if pair.name == "skb")
         assert skb.a != skb.b
         assert skb.a.startswith("0xffff")
+
+
+# Empty states
+
+
+async def test_an_empty_list_says_what_is_waited_for(debugger, tmp_path):
+    from tui_capture import Capture
+
+    from ktcpdump_tui.tui.ports import CaptureState
+
+    class Control:
+        state, error, kept, can_probe = CaptureState.RUNNING, None, None, False
+        record_error = None
+
+    control = Control()
+    capture = Capture(tmp_path / "live.ktrace")
+    capture.writer.flush()
+    async with debugger(tmp_path / "live.ktrace", control=control) as driver:
+        assert "no packet matched yet: 18 probes wait, filter icmp" in driver.text("#trace")
+        capture.writer.write_progress({"packets": 0, "passed": 12031})
+        capture.writer.flush()
+        await driver.until(lambda: "no packet matched yet: 12,031 seen, filter icmp" in driver.text("#trace"))
+        capture.packet()
+        await driver.until(lambda: driver.no)
+        assert "no packet" not in driver.text("#trace")
+        await driver.enter("&packet:77")
+        await driver.until(lambda: "packet:77 selects none of 17 events" in driver.text("#trace"))
+    capture.close()
