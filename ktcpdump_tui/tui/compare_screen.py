@@ -119,7 +119,7 @@ class CompareScreen(ModalScreen[int | None]):
             text.append(f"{side} packet {packet.id}", palette["heading"])
             text.append(f" {events:,} events, {fate}    ", palette["text"])
         common = f"{found.found.common:,} in common"
-        if found.decisive is None:
+        if found.found.decisive is None:
             text.append(f"\nboth took the same path ({common})", palette["good"])
             return text
         step = found.rows[found.decisive].a if found.decisive is not None else None

@@ -1,4 +1,4 @@
-"""Two packets side by side: the engine's rows, and both sides' source and values at one of them, in a thread."""
+"""Two packets side by side: the engine's rows, and the source and values at one of them, in a thread."""
 
 from __future__ import annotations
 
@@ -106,8 +106,10 @@ class CompareReader:
             for name in dict.fromkeys((*known[0], *known[1]))
             if name not in {pair.name for pair in first}
         ]
-        others.sort(key=lambda pair: pair.same)
-        return Sides((shown[0], shown[1]), (documents[0], documents[1]), said, [*first, *others])
+        others.sort(key=_rank)
+        return Sides(
+            (shown[0], shown[1]), (documents[0], documents[1]), said, [*sorted(first, key=_rank), *others]
+        )
 
     def _decision(self, found: Comparison, at: int) -> tuple[str, list[Pair]]:
         """Return the statement at which the packets part in this row, and what it compared."""
@@ -143,3 +145,9 @@ class CompareReader:
                     continue
                 seen.add(variable.name)
                 yield variable.name, variable.text
+
+
+def _rank(pair: Pair) -> tuple[bool, bool]:
+    """Order values by how much they say: what differs first, addresses last."""
+    address = any((text or "").startswith("0xffff") for text in (pair.a, pair.b))
+    return (pair.same or address, address)

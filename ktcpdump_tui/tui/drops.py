@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ktcpdump_tui.debuginfo.conditions import expressions, statement
 from ktcpdump_tui.debuginfo.source import Missing
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.model import Flow
@@ -34,12 +35,8 @@ _MOST: Final = 6
 
 _LABEL: Final = re.compile(r"[A-Za-z_]\w*:\s*(?:/\*.*)?$")
 _FREES: Final = re.compile(r"\b(?:kfree_skb\w*|\w*skb\w*_drop|tcp_drop\w*|kfree_skb_reason)\s*\(")
-_NAME: Final = re.compile(r"(?<![\w.>])[A-Za-z_]\w*(?:(?:->|\.)\w+)*(?!\w)(?!\s*\()")
 #: A statement that decides something; a macro that counts has branches as well.
 _CONDITION: Final = re.compile(r"^(?:\} ?else )?(?:if|while|for|switch)\b|\?|&&|\|\|")
-_NO_VARIABLE: Final = re.compile(
-    r"[A-Z][A-Z0-9_]*|if|while|switch|for|return|sizeof|NULL|true|false|struct|int"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +94,20 @@ class DropReader:
         if decision is None:
             return Drop(packet, no, exact)
         event, said = decision
+        if not exact and event.instruction.symbol != function:
+            return Drop(packet, no, exact)
         line = _outer(event)
         where = f"{line[0]}:{line[1]}" if line else event.instruction.ksym
         return Drop(packet, no, exact, event.no, where, said, tuple(self._compared(event, said)))
 
     def _where(self, trace: Trace, packet: Packet) -> tuple[int, bool]:
-        """Return the event that dropped the packet: the call that returns to the drop's location."""
-        last, exact = 0, False
+        """Return the event that dropped the packet: the call that returns to the drop's location.
+
+        Where that has no probe: the last event before the drop in the function that dropped it, else the
+        packet's last event before it.
+        """
+        function = (packet.drop_symbol or "").partition("+")[0]
+        last = within = 0
         span = trace.packet_span(packet.id)
         assert span is not None
         for numbers, heads in trace.chunks(span[1] + 1, True, packet=packet.id):
@@ -111,11 +115,13 @@ class DropReader:
                 insn = trace.instruction(int(heads["insn"][at]))
                 if packet.freed_at is None or int(heads["ts"][at]) <= packet.freed_at:
                     last = last or int(numbers[at])
+                    if insn.symbol == function:
+                        within = within or int(numbers[at])
                     if insn.address + len(insn.code) == packet.drop_location:
                         return int(numbers[at]), True
-            if last:
+            if within:
                 break
-        return last or span[0], exact
+        return within or last or span[0], False
 
     def _decision(self, trace: Trace, no: int) -> tuple[Event, str] | None:
         """Return the event of the branch that decided, and its statement."""
@@ -195,32 +201,29 @@ class DropReader:
     def _statement(self, event: Event) -> str:
         """Return the statement of the function itself: a branch in what was inlined decides for it."""
         line = _outer(event)
-        return _statement(self._lines(line[0]), line[1]) if line is not None else ""
+        return statement(self._lines(line[0]), line[1]) if line is not None else ""
 
-    def _compared(self, event: Event, said: str) -> Iterator[tuple[str, str]]:
-        """Yield the variables in the condition with their values there, or those that can be told."""
+    def _compared(self, event: Event, said: str) -> list[tuple[str, str]]:
+        """Return the expressions in the condition with their values there, addresses only where all are."""
         if self._values is None or self._trace is None:
-            return
-        names = [name for name in dict.fromkeys(_NAME.findall(said)) if not _NO_VARIABLE.fullmatch(name)]
+            return []
         some = [event]
         for earlier in self._before(self._trace, event):
             if earlier.cfa == event.cfa:
                 some.append(earlier)
             if len(some) > _BEFORE:
                 break
-        given = 0
-        for name in names:
+        found: list[tuple[str, str]] = []
+        for name in expressions(said):
             for at in some:
                 try:
                     value = self._values.evaluate(name, at)
                 except UserError:
                     break
                 if value.why is None and not value.text.startswith("<"):
-                    yield name, value.text
-                    given += 1
+                    found.append((name, value.text))
                     break
-            if given == _MOST:
-                return
+        return ([pair for pair in found if not pair[1].startswith("0xffff")] or found)[:_MOST]
 
 
 def _outer(event: Event) -> tuple[str, int] | None:
@@ -232,26 +235,9 @@ def _outer(event: Event) -> tuple[str, int] | None:
     return (source.file, source.line) if source else None
 
 
-def _statement(lines: Sequence[str], line: int) -> str:
-    """Return the statement that holds a line (from 1), in one line, without comments."""
-    if not 1 <= line <= len(lines):
-        return ""
-    first, last = line - 1, line - 1
-
-    def text() -> str:
-        joined = " ".join(lines[first : last + 1])
-        return re.sub(r"/\*.*?\*/|//.*", " ", joined)
-
-    while text().count(")") > text().count("(") and line - 1 - first < _LINES and first:
-        first -= 1
-    while text().count("(") > text().count(")") and last - line + 1 < _LINES and last + 1 < len(lines):
-        last += 1
-    return " ".join(text().split())
-
-
 def _goto(lines: Sequence[str], line: int) -> str | None:
     """Return the label that the ``if`` on a line goes to, None where it does something else."""
-    said = _statement(lines, line)
+    said = statement(lines, line)
     if not re.match(r"(?:\} ?else )?if\b", said):
         return None
     behind = " ".join(" ".join(lines[line - 1 : line + _LINES]).split())

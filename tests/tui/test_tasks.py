@@ -14,6 +14,8 @@ from ktcpdump_tui.debuginfo.source import SourceFinder
 DATA = Path(__file__).parents[1] / "data"
 UDP_DROP = DATA / "udp-drop-6.12.ktrace"
 PING = DATA / "ping-6.12.ktrace"
+#: One flow: delivered (packet 1), dropped by nft (2), by its TTL (3), by its checksum (4).
+FOUR_WAYS = DATA / "four-ways-6.12.ktrace"
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +30,10 @@ def udp_source(tmp_path_factory):
     tree = tmp_path_factory.mktemp("udp")
     (tree / "net/ipv4").mkdir(parents=True)
     (tree / "net/ipv4/udp.c").write_text("\n".join(lines))
+    lines = [""] * 200
+    lines[117:119] = ["\tif (ip_hdr(skb)->ttl <= 1)", "\t\tgoto old;"]
+    lines[170:180] = ["old:", "", "", "", "icmp(skb);", "", "", "drop:", "\tkfree_skb_reason(skb, why);", "}"]
+    (tree / "net/ipv4/ip_forward.c").write_text("\n".join(lines))
     return SourceFinder([tree], release="6.12", system=tree)
 
 
@@ -80,6 +86,16 @@ async def test_a_packet_that_was_not_dropped_says_so_and_goes_to_the_next_drop(d
         await driver.press("D")
         assert "packet 1 was not dropped (consumed): the next drop is packet 2's" in driver.text("#banner")
         assert driver.no == 236
+
+
+async def test_a_drop_of_a_real_forwarded_packet_was_decided_by_its_ttl(debugger, udp_source):
+    async with debugger(FOUR_WAYS, (120, 40), udp_source) as driver:
+        await driver.enter(":packet 3")
+        await driver.press("D")
+        said = driver.text("#verdict")
+        assert "packet 3 dropped: IP_INHDR  in ip_forward" in said
+        assert "decided by if (ip_hdr(skb)->ttl <= 1)  net/ipv4/ip_forward.c:118" in said
+        assert "with ip_hdr(skb)->ttl = 1" in said
 
 
 async def test_a_trace_without_drops_says_so(debugger, tmp_path):
@@ -459,16 +475,16 @@ async def test_packets_that_took_the_same_path_say_so(debugger, recorded):
         assert "needs the numbers of two packets" in driver.text("#banner")
 
 
-async def test_real_packets_are_compared_with_the_variables_of_both(debugger, udp_source):
-    async with debugger(PING, (160, 50), udp_source) as driver:
-        await driver.enter(":compare 1 2")
+async def test_real_packets_part_at_the_line_that_decided_with_the_values_of_both(debugger, udp_source):
+    async with debugger(FOUR_WAYS, (160, 50), udp_source) as driver:
+        await driver.enter(":compare 1 3")
         screen = driver.app.screen
         await driver.until(lambda: not screen.busy and screen.pairs)
-        names = {pair.name for pair in screen.pairs}
-        assert {"skb->len", "skb"} <= names
-        skb = next(pair for pair in screen.pairs if pair.name == "skb")
-        assert skb.a != skb.b
-        assert skb.a.startswith("0xffff")
+        assert "they part after net/ipv4/ip_forward.c:118" in driver.text()
+        assert "decided by if (ip_hdr(skb)->ttl <= 1)" in driver.text("#compare-values")
+        first = screen.pairs[0]
+        assert (first.name, first.a, first.b) == ("ip_hdr(skb)->ttl", "64", "1")
+        assert [screen.query_one(side).position for side in ("#compare-a", "#compare-b")] == [118, 118]
 
 
 # Empty states
