@@ -1,6 +1,7 @@
 """Takes the screenshots in this folder from the program itself, running in a real terminal (tmux).
 
     python screenshots/take.py live [6.12|6.1]     a live session in the lab (boots a virtual machine)
+    python screenshots/take.py tasks [-s SOURCE]...          what a person does, from recorded traces
     python screenshots/take.py replay TRACE [-s SOURCE]...   a recorded trace, in several sizes and colours
 
 Needs tmux, rsvg-convert (librsvg2-bin) and DejaVu's fonts (fonts-dejavu-core).
@@ -44,7 +45,20 @@ class Shot:
     size: tuple[int, int]
     keys: tuple[str, ...] = ()
     theme: str = "dark"
+    trace: str = ""
 
+
+#: What a person does (tests/data has the traces): where was it dropped, step, stop when, what differs, find.
+TASKS = (
+    Shot("task-drop", (120, 40), ("D",), trace="udp-drop-6.12"),
+    Shot("task-drop-80x24", (80, 24), ("D", "D"), trace="four-ways-6.12"),
+    Shot("task-step", (120, 40), (":packet 3\n", ":5n\n", "s", "4"), trace="four-ways-6.12"),
+    Shot("task-stop", (120, 40), (":b ip_rcv_core if skb->len > 20\n", ":catch drop\n", "c", "c", "B"),
+         trace="four-ways-6.12"),
+    Shot("task-compare", (120, 40), (":compare 1 3\n",), trace="four-ways-6.12"),
+    Shot("task-find", (120, 40), ("/", "ihl|ttl"), trace="four-ways-6.12"),
+    Shot("task-filter", (120, 40), ("&", "udp and is:dropped dst prot"), trace="four-ways-6.12"),
+)  # fmt: skip
 
 REPLAYS = (
     Shot("replay-80x24", (80, 24), (":90\n", "s", "s")),
@@ -61,6 +75,8 @@ class Terminal:
         self._folder = tempfile.TemporaryDirectory()
         self._socket = f"{self._folder.name}/tmux"
         self._width = size[0]
+        # Pictures do not depend on whose profile is found here, nor change it.
+        os.environ |= {"XDG_CONFIG_HOME": self._folder.name, "XDG_STATE_HOME": self._folder.name}
         configuration = Path(self._folder.name) / "tmux.conf"
         configuration.write_text(
             'set -g default-terminal "tmux-256color"\nset -g status off\nset -sg escape-time 0\n'
@@ -127,11 +143,12 @@ def program(*arguments: str) -> str:
     return shlex.join([sys.executable, "-m", "ktcpdump_tui", *arguments])
 
 
-def replay(trace: Path, sources: list[str]) -> None:
-    """Take the pictures of a recorded trace."""
+def replay(shots: tuple[Shot, ...], trace: Path | None, sources: list[str]) -> None:
+    """Take the pictures of a recorded trace, or of those the shots name."""
     options = [word for source in sources for word in ("-s", source)]
-    for shot in REPLAYS:
-        terminal = Terminal(shot.size, program("-r", str(trace), *options))
+    for shot in shots:
+        shown = trace or HERE.parent / "tests" / "data" / f"{shot.trace}.ktrace"
+        terminal = Terminal(shot.size, program("-r", str(shown), *options))
         try:
             terminal.wait("REPLAY")
             terminal.steady()
@@ -174,14 +191,18 @@ def main() -> None:
     recorded = kinds.add_parser("replay")
     recorded.add_argument("trace", type=Path)
     recorded.add_argument("-s", dest="sources", action="append", default=[])
+    tasks = kinds.add_parser("tasks")
+    tasks.add_argument("-s", dest="sources", action="append", default=[])
     options = parser.parse_args()
     for tool in ("tmux", "rsvg-convert"):
         if shutil.which(tool) is None:
             sys.exit(f"{tool} is missing: apt-get install tmux librsvg2-bin fonts-dejavu-core")
     if options.kind == "live":
         live(options.kernel)
+    elif options.kind == "tasks":
+        replay(TASKS, None, options.sources)
     else:
-        replay(options.trace, options.sources)
+        replay(REPLAYS, options.trace, options.sources)
 
 
 if __name__ == "__main__":

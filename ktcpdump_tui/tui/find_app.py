@@ -73,7 +73,7 @@ class FindApp(SteppingApp):
         """Go back to where the search began: it was given up."""
         if kind not in SEARCHES:
             return
-        self.give_up()
+        self.supersede()
         stop, cursor, follow = self._origin
         view = self.main.query_one(SourceView)
         view.find(None)
@@ -122,7 +122,7 @@ class FindApp(SteppingApp):
                 self.main.query_one(Prompt).say("no match", bad=True)
             return
         direction = "later" if forward else "earlier"
-        self.give_up()
+        self.supersede()
         self.run_to(insns, f"no {direction} event matches {self._text}", forward=forward, start=start)
 
     def _find_in_source(self, pattern: re.Pattern[str], cursor: int, *, forward: bool) -> None:

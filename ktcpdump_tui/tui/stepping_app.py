@@ -29,6 +29,7 @@ class SteppingApp(TraceApp):
         self._stepper = TraceStepper(self.open_trace, self.make_values)
         self._serial = 0
         self._count = 0
+        self._superseded: set[int] = set()
         self._repeated: tuple[str, int] | None = None
 
     def on_mount(self) -> None:
@@ -122,6 +123,11 @@ class SteppingApp(TraceApp):
         if self.shown and self.stepping.busy and serial == self._serial:
             self.notice("searching … Esc gives up")
 
+    def supersede(self) -> None:
+        """Give up the last step in silence: another one takes its place."""
+        if self.give_up():
+            self._superseded.add(self._serial)
+
     def give_up(self) -> bool:
         """Give up the steps on their way; return whether there were any."""
         if not self.stepping.busy:
@@ -129,8 +135,11 @@ class SteppingApp(TraceApp):
         self._stepper.cancel(self._serial)
         return True
 
-    def _stepped(self, _order: StepOrder, arrival: Arrival) -> None:
+    def _stepped(self, order: StepOrder, arrival: Arrival) -> None:
         if not self.shown:
+            return
+        if order.serial in self._superseded:
+            self._superseded.discard(order.serial)
             return
         stops = self.navigator.stops
         for number, times in arrival.passed.items():
