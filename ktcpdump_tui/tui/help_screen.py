@@ -92,8 +92,12 @@ class HelpScreen(ModalScreen[None]):
 
         for title, about, bindings in self._sections:
             table = section(title, about)
+            names = {binding.description: binding.id for binding in bindings if binding.id}
             for keys, description in by_description(bindings):
-                table.add_row(Text("  " + keys, palette["symbol"]), description)
+                said = Text(description, palette["text"])
+                if name := names.get(description):
+                    said.append(f"  {name}", palette["dim"])  # what [keys] in config.toml calls it
+                table.add_row(Text("  " + keys, palette["symbol"]), said)
         table = section("Gutter", "what is known of a source line")
         for state, (glyph, style) in GLYPHS.items():
             table.add_row(Text("  " + glyph, palette[style]), str(state))

@@ -513,3 +513,9 @@ async def test_an_empty_list_says_what_is_waited_for(debugger, tmp_path):
         await driver.enter("&packet:77")
         await driver.until(lambda: "packet:77 selects none of 17 events" in driver.text("#trace"))
     capture.close()
+
+
+async def test_the_help_shows_the_names_that_keys_have_in_the_settings(debugger, recorded):
+    async with debugger(recorded, (120, 40)) as driver:
+        await driver.press("?")
+        assert "Step backwards  reverse-step" in driver.text()
