@@ -63,6 +63,8 @@ def meaning(value: Value) -> int | float | str | None:
     address = _network_address(value)
     if address is not None:
         return address
+    if kind.kind is Kind.ARRAY and kind.target.stripped().size == 1 and isinstance(value.bytes(), Missing):
+        return None
     if kind.is_structure or kind.kind in (Kind.ARRAY, Kind.FUNCTION):
         return text(value)
     number = value.number()
@@ -73,7 +75,8 @@ def meaning(value: Value) -> int | float | str | None:
     if isinstance(number, float):
         return number if math.isfinite(number) else str(number)
     if kind.kind is Kind.ENUM:
-        return enumerator(kind, number)
+        name = enumerator(kind, number)
+        return number if name == str(number) else name
     if kind.encoding == dwarf.ATE_BOOLEAN:
         return int(number)
     return host_order(value, number)
