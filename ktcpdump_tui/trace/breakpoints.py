@@ -125,6 +125,14 @@ def last_change(
     return continue_to(trace, no + 1, (), [watch], reverse=True, packet=packet, cancelled=cancelled)
 
 
+def next_change(
+    trace: Trace, no: int, watch: Watch, cancelled: Callable[[], bool] = lambda: False
+) -> Hit | None:
+    """Return where the packet of event ``no`` shows another value than there: who writes it next."""
+    packet = int(trace.heads(no, no)["packet"][0])
+    return continue_to(trace, no, (), [watch], packet=packet, cancelled=cancelled)
+
+
 def _at_line(plan: Sequence[Instruction], file: str, line: int) -> list[int]:
     def of_file(name: str) -> bool:
         return name == file or name.endswith("/" + file)

@@ -23,7 +23,21 @@ until              as next, but only a higher line of this frame: loops are run 
 reverse-step       start of the current line's run; if it is there already, of the run before
 reverse-next       the same within this frame; at its start, the line of the caller that called it
 reverse-finish     the call; where the caller is not traced, the first event of the activation
+continue           next event at a breakpoint's instruction whose condition holds, or at which a watched
+                   value differs from the one at the packet's event before (breakpoints.py)
+reverse-continue   the same, the nearest before
+last write         nearest earlier change of a value of this packet: skb field, register, expression.
+                   An event shows what was before its instruction, so the event before the changed one
+                   names the instruction that wrote (or something untraced after it did)
+next write         nearest later change of it in this packet
+next packet        first event of the packet that began next; of the one that began before (navigate.py)
+drop               last event of the packet that is dropped next, or was before
+loss               next event before which events are missing on its CPU, or the nearest before
+time               first event at or after it, in the order of the trace
 =================  =================================================================================
+
+Events at which a watched value is out of scope are passed over. Where events were lost, a change is found at
+the first event that shows it: the instruction that wrote may be a lost one.
 
 Functions without line information are entered (they were asked for), and each of their instructions is a
 line.

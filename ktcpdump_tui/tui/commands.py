@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "delete": ("[NUMBER…]", "delete these, or all"),
     "info": ("break", "list breakpoints, watches and catches"),
     "last": ("EXPRESSION", "back to who wrote the value of an expression last"),
+    "change": ("EXPRESSION", "on to where the value of an expression changes next"),
     "display": ("EXPRESSION", "show a C expression at every event"),
     "undisplay": ("EXPRESSION", "remove it"),
     "unwatch": ("EXPRESSION", "remove it, and what stops at its changes"),
@@ -133,7 +134,7 @@ def parse(text: str) -> Command | None:
 _EXAMPLES: Final = {
     "goto": "1200", "packet": "3", "only": "3", "break": "net/ipv4/ip_input.c:488", "watch": "iph->ttl",
     "display": "iph->ttl", "undisplay": "iph->ttl", "unwatch": "iph->ttl", "last": "iph->ttl",
-    "catch": "drop",
+    "catch": "drop", "change": "iph->ttl",
     "condition": "1 skb->len > 100", "ignore": "1 10", "info": "break", "advance": "488",
     "list": "net/ipv4/ip_input.c:488", "probe": "ip_rcv_core:*", "unprobe": "ip_rcv_core+*",
     "record": "ping.ktrace", "save": "ping.ktrace", "export": "ping.pcapng", "theme": "light",

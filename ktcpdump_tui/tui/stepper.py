@@ -128,8 +128,8 @@ class TraceStepper:
             if found is None and order.wrap:
                 found = self._run(len(self._trace) + 1 if reverse else 0, reverse, order)
             return Arrival(found)
-        if word == "last":
-            return self._last(search, no, order, cancelled)
+        if word in ("last", "change"):
+            return self._write(search, no, order, cancelled)
         stop = self._step(word, reverse, order)
         if word == "stepi" or not order.rules:
             return Arrival(stop)
@@ -172,16 +172,21 @@ class TraceStepper:
             return Stop(int(numbers[-1 if reverse else 0]))
         return None
 
-    def _last(self, search: StopSearch, no: int, order: StepOrder, cancelled: Callable[[], bool]) -> Arrival:
+    def _write(self, search: StopSearch, no: int, order: StepOrder, cancelled: Callable[[], bool]) -> Arrival:
         watch = search.watch(order.text)
         if watch.key(self._trace.event(no)) is None:
             raise UserError(
                 f"{order.text} has no value at event {no:,}", "step to a line where it has one (4 shows them)"
             )
-        hit = breakpoints.last_change(self._trace, no, watch, cancelled)
+        onwards = order.command == "change"
+        find = breakpoints.next_change if onwards else breakpoints.last_change
+        hit = find(self._trace, no, watch, cancelled)
         if hit is None:
             return Arrival(None, "given up" if cancelled() else order.failure)
         before = hit.before
+        if onwards and before is not None:
+            old, new = (search.text(order.text, number) for number in (before, hit.no))
+            return Arrival(Stop(hit.no), f"{order.text}: {old} at event {before:,}, {new} from here on")
         if before is None:
             return Arrival(Stop(hit.no), f"{order.text} has this value from here on")
         values = [search.text(order.text, number) for number in (hit.no, before)]

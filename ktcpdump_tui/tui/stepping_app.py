@@ -108,6 +108,12 @@ class SteppingApp(TraceApp):
         """Go back to who wrote the value of an expression last."""
         self._order("last", failure=f"nothing before changes {expression}", text=expression)
 
+    def next_write(self, expression: str) -> None:
+        """Go on to where the value of an expression is another one."""
+        self._order(
+            "change", failure=f"nothing after this changes {expression} of this packet", text=expression
+        )
+
     def _order(self, command: str, start: Stop | None = None, **details: Any) -> None:
         if start is None and not self.stepping.busy:
             start = Stop(self.navigator.current, self.navigator.level)

@@ -151,6 +151,11 @@ def _last(app: DebuggerApp, expression: str) -> None:
     app.last_write(expression)
 
 
+def _change(app: DebuggerApp, expression: str) -> None:
+    compile_expression(expression.removeprefix("$"))
+    app.next_write(expression)
+
+
 def _until(app: DebuggerApp, argument: str) -> None:
     if argument:
         _advance(app, argument)
@@ -167,5 +172,5 @@ COMMANDS: Final[dict[str, Callable[[DebuggerApp, str], None]]] = {
     "break": _break, "tbreak": _tbreak, "watch": _watch, "display": _display, "undisplay": _undisplay,
     "unwatch": _unwatch, "catch": _catch, "condition": _condition, "ignore": _ignore, "enable": _enable,
     "disable": _disable, "delete": _delete, "info": _info, "last": _last, "until": _until,
-    "advance": _advance,
+    "advance": _advance, "change": _change,
 }  # fmt: skip

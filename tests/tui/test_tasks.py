@@ -253,6 +253,13 @@ async def test_a_watch_stops_where_the_value_changes_and_last_goes_back_to_who_w
         trace = driver.app.trace
         at = [trace.event(no).register("rax") for no in (driver.no, driver.no + 1)]
         assert at[0] != at[1] == trace.event(100).register("rax")
+        wrote = driver.no
+        await driver.enter(":change $rax")
+        assert driver.no == wrote + 1, "as a watchpoint does: where the value is the new one"
+        assert "from here on" in driver.text("#banner")
+        await driver.enter(":change $rax")
+        assert driver.no > 100
+        assert trace.event(driver.no).register("rax") != at[1]
 
 
 # 6. Find

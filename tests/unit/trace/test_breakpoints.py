@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.trace import navigate
-from ktcpdump_tui.trace.breakpoints import Watch, breakpoint_at, continue_to, last_change, locate
+from ktcpdump_tui.trace.breakpoints import Watch, breakpoint_at, continue_to, last_change, locate, next_change
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
 
@@ -105,6 +105,24 @@ def test_last_change_finds_who_wrote_the_value(trace):
     assert event.packet_id == before.packet_id == trace.event(399).packet_id
     assert event.len == trace.event(399).len != before.len
     assert last_change(trace, hit.no, WATCHES["len"]).no == hit.no
+
+
+@pytest.mark.parametrize("name", ["len", "len at any event", "rax", "sometimes"])
+def test_next_change_is_the_first_later_event_of_the_packet_with_another_value(trace, name):
+    watch, found = WATCHES[name], 0
+    for no in range(1, 400, 7):
+        packet, known, expected = trace.event(no).packet_id, watch.key(trace.event(no)), None
+        for event in trace.events(no + 1, len(trace)):
+            value = watch.key(event) if event.packet_id == packet else None
+            if value is not None and known is not None and value != known:
+                expected = event.no
+                break
+            known = value if value is not None else known
+        hit = next_change(trace, no, watch)
+        assert (hit and hit.no) == expected
+        found += hit is not None
+    assert found > 10
+    assert next_change(trace, 1, watch, lambda: True) is None
 
 
 def test_conditions_decide(trace):
