@@ -12,7 +12,6 @@ from ktcpdump_tui.commands.outputs import make_outputs
 from ktcpdump_tui.commands.sources import source_text
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.export import Showing, export
-from ktcpdump_tui.headless.comparison import comparison_lines
 from ktcpdump_tui.headless.output import write_lines
 from ktcpdump_tui.headless.runner import Limits, follow
 from ktcpdump_tui.headless.selection import Selection
@@ -59,6 +58,7 @@ def _convert(options: Options, trace: Trace) -> int:
 
 def _compare(options: Options, trace: Trace, a: int, b: int) -> int:
     """Print where the paths of two packets part. UsageError where a trace has no such packet."""
+    from ktcpdump_tui.headless.comparison import comparison_lines
     from ktcpdump_tui.trace.compare import compare
 
     with contextlib.ExitStack() as stack:

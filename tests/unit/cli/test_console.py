@@ -22,7 +22,7 @@ def test_progress_is_a_line_that_vanishes_on_a_terminal(monkeypatch: pytest.Monk
     console = Console()
     console.progress("defining probes", 16, 57)
     assert console.doing == "defining probes 16/57"
-    assert terminal.getvalue() == "defining probes 16/57\r"
+    assert terminal.getvalue() == "defining probes [#####...............] 16/57\r"
     console.progress_done()
     assert console.doing == ""
     assert terminal.getvalue().endswith("\x1b[K")

@@ -76,7 +76,7 @@ def test_files_have_what_is_printed(tmp_path: Path, suffix: str) -> None:
     out = io.StringIO()
     with Trace.open(PING) as trace:
         export(trace, tmp_path / f"out{suffix}")
-        output = JsonOutput(JsonLines(), out) if suffix == ".jsonl" else TableOutput(Table(), out)
+        output = JsonOutput(JsonLines(trace=trace), out) if suffix == ".jsonl" else TableOutput(Table(), out)
         follow(trace, [output], Limits())
     assert (tmp_path / f"out{suffix}").read_text() == out.getvalue()
 
