@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-import traceback
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from textual.app import App
 from textual.containers import Horizontal, Vertical
 
 from ktcpdump_tui.debuginfo.source import Missing
@@ -18,6 +16,7 @@ from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.background import Background
 from ktcpdump_tui.tui.banner import Banner
+from ktcpdump_tui.tui.base_app import BaseApp
 from ktcpdump_tui.tui.coverage_reader import CoverageOrder, CoverageReader, Covered
 from ktcpdump_tui.tui.empty import waiting_for
 from ktcpdump_tui.tui.inspector import Inspector
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
     from textual import events
     from textual.app import ComposeResult
-    from textual.screen import Screen
 
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.trace.postfilter import Predicate
@@ -61,7 +59,7 @@ COVERAGE_TICK = 0.5
 LARGE = (100, 28)
 
 
-class TraceApp(App[int]):
+class TraceApp(BaseApp):
     """Shows a trace, live (with ``control``) or recorded.
 
     ``sources`` finds source text; ``make_values`` is called with a reader of its own, in the inspector's
@@ -184,16 +182,6 @@ class TraceApp(App[int]):
     def busy(self) -> bool:
         """Whether a thread owes the screen something."""
         return any(background.busy for background in self._background)
-
-    @property
-    def main(self) -> Screen[Any]:
-        """The screen with the panes, also while another one (help, log) is above it."""
-        return self.screen_stack[0]
-
-    @property
-    def shown(self) -> bool:
-        """Whether the panes are there: they are not while the application ends, and timers still call."""
-        return bool(self.screen_stack) and bool(self.main.query("#status"))
 
     @property
     def live(self) -> bool:
@@ -399,22 +387,6 @@ class TraceApp(App[int]):
         self.main.query_one(SourcePane).disassembly.show_taken(content.insn, content.taken)
         since = f", * since {content.previous:,}" if content.previous is not None else ""
         inspector.note(f"event {content.no:,}{since}")
-
-    def notice(self, text: str) -> None:
-        """Say something for a few seconds."""
-        self.main.query_one(Banner).show_notice(text)
-
-    def fail(self, error: BaseException) -> None:
-        """Show an error that happened elsewhere; one of our own making goes to the log in full."""
-        if not self.shown:
-            return
-        if not isinstance(error, UserError | IndexError):
-            traceback.print_exception(error)
-            self.main.query_one(Banner).show_error(
-                f"internal error: {type(error).__name__}: {error} (l shows the log)"
-            )
-        else:
-            self.main.query_one(Banner).show_error(str(error))
 
     def show_status(self) -> None:
         """Show how far everything is."""
