@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.lab import Lab
 
+#: Minutes under emulation: see CONTRIBUTING.
+pytestmark = pytest.mark.long
+
 SPECS = (
     "ip_rcv_core+*,ip_rcv_finish_core:*,ip_forward+*,nf_hook_slow+*,nft_do_chain:*,ip_local_deliver_finish"
 )

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ktcpdump_tui.commands.console import Console
 from ktcpdump_tui.commands.lab_session import LabSession
 from ktcpdump_tui.errors import UserError
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ktcpdump_tui.lab import Lab
+
+#: Minutes under emulation: see CONTRIBUTING.
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 ADDED = "ip_local_deliver_finish"

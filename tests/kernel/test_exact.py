@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ktcpdump_tui.model import Event
     from ktcpdump_tui.trace.trace import Trace
 
+#: Minutes under emulation: see CONTRIBUTING.
+pytestmark = pytest.mark.long
+
 #: Datagrams of each of three flows, and how many packets of one of them are asked for.
 COUNT, ASKED = 3400, 3000
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ktcpdump_tui.lab import Lab
     from tests.kernel.harness import Captured
+
+#: Minutes under emulation: see CONTRIBUTING.
+pytestmark = pytest.mark.long
 
 SPEC = ["-i", "ip_rcv_core+*"]
 

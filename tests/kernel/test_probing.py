@@ -15,6 +15,9 @@ import pytest
 if TYPE_CHECKING:
     from ktcpdump_tui.lab import Lab
 
+#: Minutes under emulation: see CONTRIBUTING.
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 ADDED = "ip_local_deliver_finish"
 

@@ -17,6 +17,9 @@ from ktcpdump_tui.trace.trace import Trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+#: Minutes under emulation: see CONTRIBUTING.
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 #: A machine boots without KVM, and probes are attached: that takes a while.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ktcpdump_tui.trace.trace import Trace
     from tests.kernel.harness import Captured
 
+#: Minutes under emulation: see CONTRIBUTING.
+pytestmark = pytest.mark.long
+
 #: Two namespaces with two wires between them.
 SETUP = """
 for n in ky kz; do ip netns del $n 2>/dev/null || true; ip netns add $n && ip -n $n link set lo up; done

@@ -12,6 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from ktcpdump_tui.lab import Lab
 
+#: Minutes under emulation: see CONTRIBUTING.
+pytestmark = pytest.mark.long
+
 INSIDE = Path(__file__).with_name("worker_inside.py")
 ROOT = Path(__file__).parents[2]
 
