@@ -70,7 +70,8 @@ class FieldTree(LineView):
         longest = max((2 * row.depth + cell_len(row.field.label) for row in named), default=8)
         self._label_width = min(longest, max(10, self.size.width * 45 // 100 if self.size.width else 20))
         self.cursor = min(self.cursor, max(0, len(self._rows) - 1))
-        texts = (cell_len(row.field.value) + cell_len(row.field.note) for row in self._rows)
+        shown = [row.field for row in self._rows]
+        texts = (cell_len(one.value) + cell_len(one.note) + cell_len(one.was or "") + 6 for one in shown)
         widest = self._label_width + 8 + max(texts, default=0)
         self.set_lines(len(self._rows), widest)
         if width != self._label_width or len(before) != len(self._rows):
@@ -105,6 +106,7 @@ class FieldTree(LineView):
             (label, palette["file"]),
             (" ", under),
             (item.value, value_style),
+            (f"  was {item.was}" if item.was else "", palette["dim"]),
             ("  " + item.note if item.note else "", palette["dim"]),
         ], under
 

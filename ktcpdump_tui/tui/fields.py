@@ -26,7 +26,7 @@ class Field:
 
     ``key`` names it among its siblings (the label unless given); ``children`` is None where there are
     none, and empty for what can be opened but has not been asked for yet; ``note`` is shown after the value,
-    a type for instance.
+    a type for instance; ``was`` is the value before it changed, None where there was none.
     """
 
     label: str
@@ -36,6 +36,7 @@ class Field:
     changed: bool = False
     children: tuple[Field, ...] | None = None
     note: str = ""
+    was: str | None = None
 
     @property
     def name(self) -> str:
@@ -48,7 +49,7 @@ Path = tuple[str, ...]
 
 
 def mark_changes(now: Sequence[Field], before: Sequence[Field]) -> tuple[Field, ...]:
-    """Return ``now`` with ``changed`` set where a value differs from the field of that name in ``before``.
+    """Return ``now`` with ``changed`` and ``was`` set where a value differs from that name's in ``before``.
 
     What did not exist before is changed too; children of something that was closed before are not.
     """
@@ -62,7 +63,8 @@ def mark_changes(now: Sequence[Field], before: Sequence[Field]) -> tuple[Field, 
             earlier = was.children if was is not None else None
             if earlier:
                 children = mark_changes(children, earlier)
-        result.append(replace(item, changed=changed, children=children))
+        old_value = was.value if was is not None and changed else None
+        result.append(replace(item, changed=changed, children=children, was=old_value))
     return tuple(result)
 
 

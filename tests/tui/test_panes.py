@@ -75,7 +75,7 @@ async def test_the_inspector_shows_the_packet_and_what_changed(debugger, recorde
         assert "10.0.0.1 > 10.0.0.2" in packet
         await driver.enter(":13")
         packet = driver.text("#section-packet")
-        assert re.search(r"^\* +ttl +63", packet, re.MULTILINE), "the header changed: " + packet
+        assert re.search(r"^\* +ttl +63 .*was 64", packet, re.MULTILINE), "the header changed: " + packet
         assert re.search(r"^  +dst +10.0.0.2 ", packet, re.MULTILINE)
         assert "event 13, * since 12" in driver.text("SectionBar")
 
