@@ -142,6 +142,7 @@ def header_of(row: dict[str, Any]) -> tuple[int, int, int, int, int]:
     return source, destination, sequence, acknowledged, flags
 
 
+@pytest.mark.long
 def test_a_handshake_has_its_ports_and_numbers(
     connection: tuple[list[dict[str, Any]], int], image: DebugImage
 ) -> None:
@@ -200,6 +201,7 @@ ACCEPT, CONTINUE, JUMP = 1, 0xFFFFFFFF, 0xFFFFFFFD
 LOCAL_IN = 1
 
 
+@pytest.mark.long
 def test_a_packet_in_nftables_jumps_to_the_chain_that_accepts_it(
     connection: tuple[list[dict[str, Any]], int],
 ) -> None:
