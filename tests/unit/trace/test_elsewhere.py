@@ -37,7 +37,11 @@ def replay(*words: str) -> list[str]:
 
 def elsewhere(words: list[str]) -> list[str]:
     """Return the words that run ``words`` powerless in a mount namespace (unshare(1))."""
-    hide = [f"mount -t tmpfs none {shlex.quote(path)}" for path in HIDDEN if Path(path).is_dir()]
+    needed = [TOP, Path(sys.prefix), Path(sys.base_prefix)]
+    away = [
+        path for path in HIDDEN if Path(path).is_dir() and not any(one.is_relative_to(path) for one in needed)
+    ]
+    hide = [f"mount -t tmpfs none {shlex.quote(path)}" for path in away]
     hide.append("mount --bind /dev/null /proc/kallsyms")
     # The user stays: the interpreter may lie where no other user may read.
     powerless = (
