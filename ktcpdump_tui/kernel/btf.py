@@ -302,25 +302,36 @@ class Btf:
 
     def enumerator(self, name: str) -> int | None:
         """Return the value of one enumerator of any enum, anonymous ones too, or None."""
-        offsets = self._string_offsets(name)
+        found = self.enumerator_of(name)
+        return found[1] if found else None
+
+    def enumerator_of(self, name: str) -> tuple[int, int] | None:
+        """Return (type id of its enum, value) of an enumerator, or None; no name is decoded for it."""
+        offsets = set(self._string_offsets(name))
         kinds = self.kinds
-        for type_id in np.flatnonzero((kinds == Kind.ENUM) | (kinds == Kind.ENUM64)) if offsets else ():
-            for one, value in self._enumerators(self.type(self.first_id + int(type_id))):
-                if one == name:
-                    return value
-        return self.base.enumerator(name) if self.base else None
+        for index in np.flatnonzero((kinds == Kind.ENUM) | (kinds == Kind.ENUM64)) if offsets else ():
+            type_id = self.first_id + int(index)
+            for offset, value in self._numbered(self.type(type_id)):
+                if offset in offsets:
+                    return type_id, value
+        return self.base.enumerator_of(name) if self.base else None
 
     def _enumerators(self, type_: Type) -> Iterator[tuple[str, int]]:
+        for offset, value in self._numbered(type_):
+            yield self.string(offset), value
+
+    def _numbered(self, type_: Type) -> Iterator[tuple[int, int]]:
+        """Yield (offset of the name, value) of each enumerator."""
         data = self._data_of(type_.id)
         # kind_flag: the values are signed
         if type_.kind is Kind.ENUM:
             form = struct.Struct("<Ii" if type_.flag else "<II")
             for name, value in form.iter_unpack(data[type_.at : type_.at + type_.vlen * 8]):
-                yield self.string(name), value
+                yield name, value
         else:
             for name, low, high in struct.iter_unpack("<III", data[type_.at : type_.at + type_.vlen * 12]):
                 value = low | high << 32
-                yield self.string(name), value - (1 << 64) if type_.flag and high >> 31 else value
+                yield name, value - (1 << 64) if type_.flag and high >> 31 else value
 
     # ---- functions
 

@@ -49,6 +49,9 @@ class Btf(Protocol):
     def find(self, name: str, *kinds: Any) -> Sequence[Any]:
         """Return the BtfTypes of a name."""
 
+    def enumerator_of(self, name: str) -> tuple[int, int] | None:
+        """Return (type id of its enum, value) of an enumerator, or None."""
+
 
 # BTF_KIND_* (include/uapi/linux/btf.h).
 _INT: Final = 1
@@ -111,6 +114,11 @@ class BtfTypes(TypeTable):
             self._btf.first_id + index for index, one in enumerate(self._btf.kinds.tolist()) if one in wanted
         ]
         return [name for number in ids if (name := self._btf.type(number).name)]
+
+    def constant(self, name: str) -> tuple[int, Type] | None:
+        """Return (value, enumeration) of an enumerator, without decoding the names of all."""
+        found = self._btf.enumerator_of(name)
+        return (found[1], self[found[0]]) if found else super().constant(name)
 
     def _by_enumerator(self) -> dict[str, tuple[int, int]]:
         if self._constants is None:
