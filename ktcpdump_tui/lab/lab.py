@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -152,7 +153,7 @@ class Lab:
         self._keeper = threading.Thread(
             target=self._keep, args=(tools, accelerator), name="lab-machine", daemon=True
         )
-        self._keeper.start()
+        start_whole(self._keeper)
         with self._changed:
             answered = self._changed.wait_for(lambda: self._ready or self._ended is not None, limit)
             if isinstance(self._ended, Exception):
@@ -325,6 +326,15 @@ class Lab:
                 self._machine.control.sendall(agent.pack(*fields))
             except OSError as error:
                 raise self._gone() from error
+
+
+def start_whole(thread: threading.Thread) -> None:
+    """Start ``thread``; an interrupt comes before that or after it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def guest_environment() -> dict[str, str]:

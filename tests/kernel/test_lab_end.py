@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -150,9 +151,23 @@ def test_an_interrupt_while_it_boots(marker: str, tmp_path: Path) -> None:
         assert b"booting" in program.stderr.readline()
         time.sleep(seconds)
         program.send_signal(signal.SIGINT)
-        program.communicate(timeout=20)
-        assert program.returncode == 130
+        errors = program.communicate(timeout=20)[1]
+        assert program.returncode == 130, errors.decode()
         assert wait_until_gone(marker, 5) == []
+
+
+def test_an_interrupt_while_its_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            if self.name == "lab-machine":
+                signal.raise_signal(signal.SIGINT)
+            super().start()
+
+    monkeypatch.setattr(lab_module.threading, "Thread", Interrupted)
+    lab = Lab(VERSION)
+    with pytest.raises(KeyboardInterrupt), lab:
+        pytest.fail("booted")
+    assert lab._machine is None or not lab._machine.alive
 
 
 def test_the_probe_of_kvm_is_a_real_boot() -> None:
