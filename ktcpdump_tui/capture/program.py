@@ -41,6 +41,9 @@ BCC_LOCATIONS: Final = (
 #: Bytes of struct skb_shared_info kept: nr_frags, gso_size, gso_segs, gso_type, frag_list, dataref ...
 SHARED_INFO_BYTES: Final = 64
 
+#: BCC optimises by itself what clang hands it (bcc: BPFModule::run_pass_manager): more here is done twice.
+_COMPILER_FLAGS: Final = ("-w", "-O1")
+
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -202,7 +205,7 @@ class Program:
         self.text = text
         self._bcc = bcc
         try:
-            self._bpf: Any = bcc.BPF(text=text.render(), cflags=["-w"])
+            self._bpf: Any = bcc.BPF(text=text.render(), cflags=list(_COMPILER_FLAGS))
             self.functions: dict[str, int] = {
                 name: self._bpf.load_func(name, bcc.BPF.KPROBE).fd for name in self.KPROBES
             }

@@ -8,13 +8,12 @@ import signal
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui.capture import account
 from ktcpdump_tui.capture.attach import KprobeEvents
-from ktcpdump_tui.capture.compiling import ROOM, compiled
+from ktcpdump_tui.capture.compiling import ROOM, compiling, program_text
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
 from ktcpdump_tui.capture.guard import TRAP_NS, RateGuard, measure_trap
 from ktcpdump_tui.capture.hooks import (
@@ -23,8 +22,7 @@ from ktcpdump_tui.capture.hooks import (
 )
 from ktcpdump_tui.capture.multi import attach_multi
 from ktcpdump_tui.capture.notetap import FreeTap
-from ktcpdump_tui.capture.prober import Prober
-from ktcpdump_tui.capture.program import Program, drop_reasons
+from ktcpdump_tui.capture.program import drop_reasons
 from ktcpdump_tui.capture.ring import RecordRing, RowRing
 from ktcpdump_tui.capture.target import MANY_ENTRIES, TargetKernel
 from ktcpdump_tui.capture.worker import Worker
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.capture.options import CaptureOptions
     from ktcpdump_tui.capture.plan import Plan
+    from ktcpdump_tui.capture.prober import Prober
+    from ktcpdump_tui.capture.program import Program
     from ktcpdump_tui.debuginfo.debuginfod import Debuginfod
     from ktcpdump_tui.model import Summary
     from ktcpdump_tui.trace.sink import TraceSink
@@ -89,6 +89,7 @@ class CaptureSession:
         #: Held while the debug symbols are read: their files have one position each.
         self._reading = threading.Lock()
         self._trap = TRAP_NS
+        self._trap_site: int | None = None
         self._link = -1
         self._lines: threading.Thread | None = None
         self._started = 0.0
@@ -111,22 +112,25 @@ class CaptureSession:
         options = self.options
         self._progress("reading the kernel's symbols and types", 0, 0)
         kernel = self._kernel = TargetKernel.running(options, self._debuginfod)
-        plan = kernel.plan(options)
-        probes = probe_set(plan, kernel.leaves_of, kernel.multi)
-        account.refuse_too_many(probes, ROOM * options.max_probes)
-        plan = plan.refused(probes.unknown_frames)
-        extra = kernel.capture_code(options.captures)
+        targets = kernel.targets(options)
+        text = program_text(options, kernel, len(targets), kernel.capture_code(options.captures))
         self._progress("compiling the BPF program", 0, 0)
-        with ThreadPoolExecutor(1, "bpf-compiler") as pool:
-            # clang runs outside Python's lock: the lines are looked up meanwhile
-            compiling = pool.submit(compiled, options, kernel, probes, extra)
+        with compiling(text) as compiled:
+            from ktcpdump_tui.capture.prober import Prober
+
+            plan = kernel.plan(options, targets)
+            probes = probe_set(plan, kernel.leaves_of, kernel.multi)
+            account.refuse_too_many(probes, ROOM * options.max_probes)
+            plan = plan.refused(probes.unknown_frames)
             plan = self._define(kernel, plan, probes)
             entry_only = plan.entry_only if len(plan.functions) > MANY_ENTRIES else frozenset()
             tables = kernel.variable_tables([one for one in plan.instructions if one.index not in entry_only])
             if not entry_only:
                 plan = replace(plan, instructions=tuple(kernel.symbols.annotate(plan.instructions)))
             self.messages += kernel.without_symbols(plan.instructions)
-            program = self._program = compiling.result()
+            if options.guard:
+                self._trap_site = kernel.trap_site()
+            program = self._program = compiled.result()
         program.load_instructions(probes.table.values())
         program.set_packet_limit(options.packets or 0)
         self.plan = plan
@@ -190,8 +194,8 @@ class CaptureSession:
         assert self._events is not None
         assert self._rings is not None
         program.attach_tracepoints()
-        if self.options.guard and self._kernel and (site := self._kernel.trap_site()):
-            self._trap = measure_trap(self._events, site, program.functions["on_instruction"])
+        if self._trap_site:
+            self._trap = measure_trap(self._events, self._trap_site, program.functions["on_instruction"])
         self._guard = RateGuard(self.options.guard)
         self._worker = Worker(
             *self._rings,

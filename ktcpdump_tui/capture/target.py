@@ -12,7 +12,6 @@ from ktcpdump_tui.capture.functions import KernelTypes, survey
 from ktcpdump_tui.capture.layout import KernelLayout
 from ktcpdump_tui.capture.memory import capture_code
 from ktcpdump_tui.capture.multi import multi_supported
-from ktcpdump_tui.capture.plan import Plan, Planner
 from ktcpdump_tui.capture.resolve import Target, resolve
 from ktcpdump_tui.capture.spec import Spec, Want, parse_specs
 from ktcpdump_tui.capture.symbols import DebugSymbols
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ktcpdump_tui.capture.options import CaptureOptions
-    from ktcpdump_tui.capture.plan import PlannedFunction
+    from ktcpdump_tui.capture.plan import Plan, PlannedFunction, Planner
     from ktcpdump_tui.debuginfo.debuginfod import Debuginfod
     from ktcpdump_tui.model import FrameRule, Instruction
 
@@ -75,8 +74,9 @@ class TargetKernel:
         image = DebugImage.open(self.debug_image) if self.debug_image else None
         self.symbols = DebugSymbols(self.kallsyms, image, self._slide(image), self._open_module)
         self._orc_tables: dict[str | None, OrcTable | None] = {}
-        #: Whether entries go through the function tracer instead of kprobes; known after ``plan``.
+        #: Whether entries go through the function tracer instead of kprobes; known after ``targets``.
         self.multi = False
+        self._many = False
 
     @classmethod
     def running(cls, options: CaptureOptions, debuginfod: Debuginfod | None = None) -> TargetKernel:
@@ -146,6 +146,9 @@ class TargetKernel:
 
     @cached_property
     def _planner(self) -> Planner:
+        # The disassembler is loaded while clang compiles.
+        from ktcpdump_tui.capture.plan import Planner
+
         return Planner(
             self.kallsyms,
             LiveText(self.memory, self.kallsyms, self.btf),
@@ -156,16 +159,26 @@ class TargetKernel:
             arguments=self.symbols,
         )
 
-    def plan(self, options: CaptureOptions) -> Plan:
-        """Return the plan of the SPECs. Raises UsageError; nothing in the kernel is touched."""
+    def targets(self, options: CaptureOptions) -> list[Target]:
+        """Return what the SPECs mean. Raises UsageError."""
         lines = self.symbols if self.symbols.kernel else None
         targets: list[Target] = resolve(self.specs, self.kallsyms, lines) if self.specs else []
         if options.survey:
             targets += survey(self.kallsyms, self.types, modules.loaded_modules())
         # A kprobe on the tracer's own nop takes tens of milliseconds to arm: too slow for many of them.
-        many = sum(one.want is Want.ENTRY for one in targets) > MANY_ENTRIES
-        self.multi = many and multi_supported(targets[0].symbol.address)
-        return self._planner.plan(targets, options.max_probes, behind_tracer=many and not self.multi)
+        self._many = sum(one.want is Want.ENTRY for one in targets) > MANY_ENTRIES
+        self.multi = self._many and multi_supported(targets[0].symbol.address)
+        return targets
+
+    def plan(self, options: CaptureOptions, targets: Sequence[Target] | None = None) -> Plan:
+        """Return the plan of ``targets``, or of the SPECs.
+
+        Raises UsageError; nothing in the kernel is touched.
+        """
+        if targets is None:
+            targets = self.targets(options)
+        behind_tracer = self._many and not self.multi
+        return self._planner.plan(targets, options.max_probes, behind_tracer=behind_tracer)
 
     def plan_of(self, specs: Sequence[str], most: int | None = None) -> Plan:
         """Return the plan of further SPECs, of at most ``most`` probes. Raises UsageError and UserError."""
