@@ -277,6 +277,10 @@ class DebuggerApp(FindApp, ViewApp, DropApp, CompareApp, KeptApp, LiveApp):
         """Fill what else of the inspector is visible."""
         self.ask_inspector()
 
+    def on_field_tree_followed(self, message: FieldTree.Followed) -> None:
+        """Go to a frame's event, and show its level of the inline chain."""
+        self.go(message.no, level=message.level)
+
     def on_field_tree_removed(self, message: FieldTree.Removed) -> None:
         """Remove a watch expression."""
         if message.tree.id == "section-watch" and message.name in self.watches:

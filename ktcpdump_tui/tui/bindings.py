@@ -73,7 +73,16 @@ GROUPS: Final[tuple[tuple[str, tuple[Binding, ...]], ...]] = (
             *(
                 Binding(str(number), f"section({number})", f"Inspector: {title}")
                 for number, title in enumerate(
-                    ("packet", "struct sk_buff", "registers", "variables", "watch expressions", "fate"), 1
+                    (
+                        "packet",
+                        "struct sk_buff",
+                        "registers",
+                        "variables",
+                        "watch expressions",
+                        "fate",
+                        "stack",
+                    ),
+                    1,
                 )
             ),
             Binding("w", "watch", "Add a watch expression"),

@@ -23,6 +23,7 @@ _STEPS: Final = frozenset(
 _ACTIONS: Final = {
     "up": "frame(1)",
     "down": "frame(-1)",
+    "backtrace": "section(7)",
     "disassemble": "disassembly",
     "log": "log",
     "mouse": "mouse",

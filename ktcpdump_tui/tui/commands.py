@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "previous-drop": ("", "to the drop before"),
     "up": ("", "show the caller of the inlined function"),
     "down": ("", "and the inlined function again"),
+    "backtrace": ("", "the frames around this one: the call chain at the event"),
     "disassemble": ("", "show or hide the instructions"),
     "probe": ("SPEC", "probe more while the capture runs: what -i takes, such as tcp_v4_rcv:*"),
     "unprobe": ("SPEC", "remove these probes; their events stay"),
@@ -74,7 +75,7 @@ SHORT: Final = {
     "fin": "finish", "l": "list",
     "q": "quit", "h": "help", "rs": "reverse-step", "rn": "reverse-next", "rsi": "reverse-stepi",
     "rc": "reverse-continue", "adv": "advance", "tb": "tbreak", "i": "info", "cond": "condition",
-    "en": "enable",
+    "en": "enable", "bt": "backtrace", "where": "backtrace",
     "rf": "reverse-finish", "disp": "display", "j": "goto", "dis": "disassemble",
     "p": "packet", "g": "goto", "w": "watch",
 }  # fmt: skip

@@ -27,7 +27,7 @@ class FieldTree(LineView):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right", "open(True)", "Open the structure", show=False),
         Binding("left", "open(False)", "Close it, or go to the one around it", show=False),
-        Binding("enter", "toggle_field", "Open or close", show=False),
+        Binding("enter", "toggle_field", "Open or close; go to a frame's event", show=False),
         Binding("delete,x", "remove", "Remove the watch expression", show=False),
     ]
 
@@ -37,6 +37,14 @@ class FieldTree(LineView):
         def __init__(self, tree: FieldTree) -> None:
             super().__init__()
             self.tree = tree
+
+    class Followed(Message):
+        """The user wants to go where a field leads: an event, and a level of its inline chain."""
+
+        def __init__(self, no: int, level: int) -> None:
+            super().__init__()
+            self.no = no
+            self.level = level
 
     class Removed(Message):
         """The user wants this top-level field gone (a watch expression)."""
@@ -126,10 +134,14 @@ class FieldTree(LineView):
             self.action_move(parent - self.cursor)
 
     def action_toggle_field(self) -> None:
-        """Open what is closed and the other way round."""
-        if not self._rows or self._rows[self.cursor].field.children is None:
+        """Open what is closed and the other way round; go where the field leads."""
+        if not self._rows:
             return
         row = self._rows[self.cursor]
+        if row.field.leads_to is not None:
+            self.post_message(self.Followed(*row.field.leads_to))
+        if row.field.children is None:
+            return
         if row.open:
             self.opened.discard(row.path)
             self.closed.add(row.path)

@@ -26,7 +26,8 @@ class Field:
 
     ``key`` names it among its siblings (the label unless given); ``children`` is None where there are
     none, and empty for what can be opened but has not been asked for yet; ``note`` is shown after the value,
-    a type for instance; ``was`` is the value before it changed, None where there was none.
+    a type for instance; ``was`` is the value before it changed, None where there was none. ``leads_to`` is
+    the event, and the level of its inline chain, that Enter goes to.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Field:
     children: tuple[Field, ...] | None = None
     note: str = ""
     was: str | None = None
+    leads_to: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:

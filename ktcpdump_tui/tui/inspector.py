@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.tui.fields import Field
 
-#: Sections in the order of their keys 1-6: name, title.
+#: Sections in the order of their keys 1-7: name, title.
 SECTIONS: Final = (
     ("packet", "Packet"),
     ("skb", "skb"),
@@ -28,6 +28,7 @@ SECTIONS: Final = (
     ("variables", "Vars"),
     ("watch", "Watch"),
     ("identity", "Fate"),
+    ("stack", "Stack"),
 )
 NAMES: Final = tuple(name for name, _ in SECTIONS)
 
@@ -64,11 +65,12 @@ class SectionBar(Widget):
         text = Text(no_wrap=True, overflow="ellipsis")
         self._places = []
         before = False
+        between = " " if sum(len(title) + 3 for _, title in SECTIONS) < self.size.width else ""
         for number, (name, title) in enumerate(SECTIONS, 1):
             chosen = name in self.shown
             text.append("[" if chosen else "]" if before else " ", palette["heading"])
             start = text.cell_len
-            text.append(f"{number} {title}", palette["heading" if chosen else "text"])
+            text.append(f"{number}{between}{title}", palette["heading" if chosen else "text"])
             self._places.append((start, text.cell_len, name))
             before = chosen
         text.append("]" if before else " ", palette["heading"])

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.trace.backtrace import backtrace
 from ktcpdump_tui.trace.jumps import Jumps
+from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.fields import Field, Path, Tone, mark_changes
 from ktcpdump_tui.tui.machine_fields import identity, registers
 from ktcpdump_tui.tui.packet_fields import packet_fields
+from ktcpdump_tui.tui.stack_fields import stack_fields, where_before
 from ktcpdump_tui.tui.value_fields import skb_fields, variable_fields, watch_field
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class Presenter:
         self._open_trace, self._make_values = open_trace, make_values
         self._trace: Trace | None = None
         self._values: Values | None = None
-        self._symbols: dict[int, str] = {}
+        self._names: TraceValues | None = None
         self._plan: Sequence[Instruction] | None = None
         self._children: defaultdict[int, list[Packet]] = defaultdict(list)
         self._seen = 0
@@ -69,6 +72,8 @@ class Presenter:
             now = self._section(name, event, opened, order.watches)
             was = self._section(name, before, opened, order.watches) if before is not None else now
             sections[name] = mark_changes(now, was)
+            if name == "stack":
+                sections[name] = where_before(sections[name])
         taken = Jumps(trace).at(order.no)
         return Content(order.no, number, sections, event.instruction.index, taken)
 
@@ -81,7 +86,7 @@ class Presenter:
             # the first time, and where probes were added: their variables came with them
             self._plan = self._trace.plan
             self._values = self._make_values(self._trace)
-            self._symbols = {i.address: i.ksym for i in self._trace.plan}
+            self._names = TraceValues(self._trace)
         return self._trace
 
     def _section(
@@ -89,8 +94,12 @@ class Presenter:
     ) -> tuple[Field, ...]:
         if name == "packet":
             return packet_fields(event.packet, event.link)
+        assert self._trace is not None
+        assert self._names is not None
         if name == "registers":
-            return registers(event, self._symbols.get)
+            return registers(event, self._names.symbolise)
+        if name == "stack":
+            return stack_fields(backtrace(self._trace, event, self._names.symbolise))
         if name == "skb":
             return self._skb(event, opened)
         if name == "variables":
@@ -99,7 +108,7 @@ class Presenter:
             return tuple(self._watch(text, event, opened) for text in watches) or (
                 Field("no watch expressions", "press w to add one, for instance iph->ttl", tone=Tone.ABSENT),
             )
-        return self._identity(event)
+        return self._identity(self._trace, event)
 
     def _skb(self, event: Event, opened: frozenset[Path]) -> tuple[Field, ...]:
         value = self._values.skb(event) if self._values is not None else None
@@ -135,13 +144,12 @@ class Presenter:
         except UserError as error:
             return Field(text, error.message, tone=Tone.BAD)
 
-    def _identity(self, event: Event) -> tuple[Field, ...]:
-        assert self._trace is not None
+    def _identity(self, trace: Trace, event: Event) -> tuple[Field, ...]:
         try:
-            packet = self._trace.packet(event.packet_id)
+            packet = trace.packet(event.packet_id)
         except KeyError:
             packet = None
-        return identity(event, packet, self._children_of(self._trace, event.packet_id), self._trace.header)
+        return identity(event, packet, self._children_of(trace, event.packet_id), trace.header)
 
     def _children_of(self, trace: Trace, number: int) -> list[Packet]:
         """Return the packets made of this one, of those heard of so far."""
