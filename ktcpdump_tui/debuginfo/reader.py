@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -55,15 +56,11 @@ class DwarfReader:
 
     def offsets(self) -> Iterator[int]:
         """Yield where each unit begins."""
-        section = self.section(".debug_info")
+        size = len(self.section(".debug_info"))
         offset = 0
-        while offset + 11 < len(section):
+        while offset + 11 < size:
             yield offset
-            (length,) = struct.unpack_from("<I", section, offset)
-            if length == 0xFFFFFFFF:
-                (length,) = struct.unpack_from("<Q", section, offset + 4)
-                offset += 8
-            offset += 4 + length
+            offset = self._after(offset)
 
     def function_name(self, unit: Unit, entry: Entry) -> str:
         """Return the name of a subprogram or inlined subroutine, '' where it has none."""
@@ -86,15 +83,25 @@ class DwarfReader:
         raise ValueError(f"the entry at {entry.offset:#x} is its own origin")
 
     def unit_holding(self, target: int) -> int:
-        """Return the offset of the unit that the entry at ``target`` is in."""
+        """Return the offset of the unit that the entry at ``target`` is in.
+
+        Each unit says only how long it is. The walk begins at the last unit before ``target`` of those that are
+        known (with code, or walked over before): from the first one on it would bring all of .debug_info, some
+        200 MB, into memory.
+        """
         starts = self._starts
-        low, high = 0, len(starts)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if starts[middle] <= target else (low, middle)
-        if not low:
-            raise ValueError(f"a reference to {target:#x}, which is in no unit")
-        return starts[low - 1]
+        row = bisect_right(starts, target)
+        offset = starts[row - 1] if row else 0
+        size = len(self.section(".debug_info"))
+        while offset + 11 < size:
+            following = self._after(offset)
+            if offset <= target < following:
+                return offset
+            offset = following
+            if row == len(starts) or starts[row] != offset:
+                starts.insert(row, offset)
+            row += 1
+        raise ValueError(f"a reference to {target:#x}, which is in no unit")
 
     def string(self, section: str, offset: int) -> str:
         """Return the string at ``offset`` of .debug_str or .debug_line_str."""
@@ -127,7 +134,18 @@ class DwarfReader:
 
     @cached_property
     def _starts(self) -> list[int]:
-        return list(self.offsets())
+        """Where units are known to begin, ascending: those with code, and what ``unit_holding`` passed."""
+        return self._image.units.offsets()
+
+    def _after(self, offset: int) -> int:
+        """Return where the unit that begins at ``offset`` ends."""
+        section = self.section(".debug_info")
+        (length,) = struct.unpack_from("<I", section, offset)
+        if length == 0xFFFFFFFF:
+            (length,) = struct.unpack_from("<Q", section, offset + 4)
+            offset += 8
+        end: int = offset + 4 + length
+        return end
 
     def _indexed(self, section: str, base: int, index: int, size: int) -> int:
         data = self.section(section)

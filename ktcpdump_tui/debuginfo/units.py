@@ -51,6 +51,10 @@ class UnitIndex:
             return self._reader.unit(int(self._offsets[row])) if row >= 0 else None
         return unit
 
+    def offsets(self) -> list[int]:
+        """Return where the units begin that .debug_aranges lists, ascending."""
+        return [int(offset) for offset in np.unique(self._offsets)]
+
     def _scan(self) -> tuple[list[int], list[tuple[int, int]]]:
         listed = set(self._offsets.tolist())
         found = sorted(

@@ -213,12 +213,12 @@ class _UnitReferences:
         """Return the number of the base type at ``offset`` of the unit."""
         if not offset:
             return 0
-        return self._builder.types.add(self._builder.entries.die(self._unit.offset + offset), 0, 0)
+        return self._builder.types.add(self._unit.die(self._unit.offset + offset), 0, 0)
 
     def variable(self, offset: int, *, relative: bool) -> int:
         """Return the number of the variable at ``offset``."""
         offset += self._unit.offset if relative else 0
-        return self._builder.object_number(self._builder.entries.die(offset))
+        return self._builder.object_number(self._unit.die(offset))
 
     def indexed_address(self, index: int) -> int:
         """Return an entry of .debug_addr."""

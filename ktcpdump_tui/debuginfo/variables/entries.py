@@ -150,9 +150,7 @@ class Die:
         """Return the entry an attribute refers to, in this file or its supplementary one (dwz)."""
         offset = self.reference(attribute)
         if offset is not None:
-            if self.unit.offset <= offset < self.unit.end:
-                return self.unit.entry(offset)
-            return self.unit.entries.die(offset)
+            return self.unit.die(offset)
         value = self.raw(attribute)
         if self.form(attribute) in _SUPPLEMENTARY and isinstance(value, int):
             return self.unit.entries.supplementary.die(value)
@@ -209,8 +207,12 @@ class UnitEntries:
         self._data = entries.data
         self._layouts: dict[int, Layout] = {}
 
+    def die(self, offset: int) -> Die:
+        """Return the entry at ``offset`` of .debug_info, which is nearly always in this unit."""
+        return self.entry(offset) if self.offset <= offset < self.end else self.entries.die(offset)
+
     def entry(self, offset: int) -> Die:
-        """Return the entry at ``offset``."""
+        """Return the entry at ``offset``, which is in this unit."""
         die = self.parse(offset)
         if die is None:
             raise BadDwarfError(f"no entry at {offset:#x} of .debug_info")

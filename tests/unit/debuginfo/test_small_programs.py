@@ -6,6 +6,7 @@ is the measure.
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -298,3 +299,15 @@ def test_unit_without_code(compile_c: Callable[..., Path]) -> None:
         assert image.statement_rows(0x1000, 0x2000) == []
         assert image.inline_chain(0x1000) == ()
         assert image.frame_rules([0x1000]) == [None]
+
+
+def test_the_unit_of_an_entry_is_found_from_any_place(vmlinux: DebugImage) -> None:
+    offsets = list(vmlinux.reader.offsets())[:400]
+    with_code = set(vmlinux.units.offsets())
+    assert not with_code.issuperset(offsets), "some units are without code, and must be walked to"
+    asked = random.Random(4).sample(range(len(offsets) - 1), 200)
+    for number in asked:
+        for target in (offsets[number], offsets[number + 1] - 1):
+            assert vmlinux.reader.unit_holding(target) == offsets[number]
+    with pytest.raises(ValueError, match="in no unit"):
+        vmlinux.reader.unit_holding(len(vmlinux.reader.section(".debug_info")))

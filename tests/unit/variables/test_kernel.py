@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import capstone
 import pytest
@@ -17,6 +19,7 @@ from ktcpdump_tui.debuginfo.variables.types import Kind
 from ktcpdump_tui.kernel.btf import Btf
 
 FUNCTIONS = ["ip_rcv_core", "__netif_receive_skb_core.constprop.0", "tcp_v4_rcv", "nft_do_chain"]
+CORE = FUNCTIONS[1]
 STACK = 0xFFFFC900_00010000
 SKB = 0xFFFF8881_00000000
 
@@ -157,3 +160,28 @@ def test_the_cache_gives_the_same_table_at_another_slide(stock, tmp_path):
     slid = VariableTable.from_bytes(again)
     assert slid.at(address) is None
     assert slid.at(address + 0x1000_0000).slide == 0x1000_0000
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from ktcpdump_tui.debuginfo.image import DebugImage
+from ktcpdump_tui.debuginfo.variables.build import build_table
+def resident():
+    lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return sum(int(lines[name].split()[0]) for name in ("RssAnon", "RssFile"))
+image = DebugImage.open(Path(sys.argv[1]))
+image.units
+before = resident()
+assert build_table(image, [int(sys.argv[2], 16)]).functions
+print(resident() - before)
+"""
+
+
+def test_the_variables_of_a_function_do_not_bring_all_debug_information_into_memory(stock):
+    """.debug_info alone has some 200 MB; mapped pages count as memory as well."""
+    address = stock.image(CORE).symbols.named(CORE)[0].address
+    path = stock.image(CORE).path
+    command = [sys.executable, "-c", MEMORY, path, f"{address:x}"]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert grown < 40_000, f"{grown} KiB"
