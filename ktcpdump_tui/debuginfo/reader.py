@@ -85,9 +85,9 @@ class DwarfReader:
     def unit_holding(self, target: int) -> int:
         """Return the offset of the unit that the entry at ``target`` is in.
 
-        Each unit says only how long it is. The walk begins at the last unit before ``target`` of those that are
-        known (with code, or walked over before): from the first one on it would bring all of .debug_info, some
-        200 MB, into memory.
+        A unit says only how long it is. The walk begins at the last one before ``target`` that is known (it
+        has code, or was passed before): from the first one it would bring all of .debug_info, some 200 MB,
+        into memory.
         """
         starts = self._starts
         row = bisect_right(starts, target)
