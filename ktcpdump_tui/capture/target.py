@@ -113,7 +113,8 @@ class TargetKernel:
     def without_symbols(self, instructions: Sequence[Instruction]) -> list[str]:
         """Return sentences on what will be missing for want of debug symbols, and how to get them."""
         missing = "no source lines, inlined functions and variables"
-        said = []
+        images = (self.symbols.kernel, *self.symbols.modules.values())
+        said = [image.warning for image in images if image is not None and image.warning]
         if self._why_no_symbols is not None and any(one.module is None for one in instructions):
             why = self._why_no_symbols
             said.append(f"{missing} of the kernel's functions: {why.message}\n  {why.remedy}")

@@ -122,6 +122,11 @@ class Unit:
         """Whether the entries are in a .dwo file instead."""
         return bool({dwarf.AT_DWO_NAME, dwarf.AT_GNU_DWO_NAME} & self.top.attributes.keys())
 
+    @property
+    def is_assembler(self) -> bool:
+        """Whether the unit is assembler code, of which there are lines and no more."""
+        return self.top.number(dwarf.AT_LANGUAGE) == dwarf.LANG_MIPS_ASSEMBLER
+
     @cached_property
     def ranges(self) -> Ranges:
         """The addresses [low, high) of the unit's code."""
@@ -352,5 +357,5 @@ _WANTED: Final = frozenset({
     dwarf.AT_SIBLING, dwarf.AT_NAME, dwarf.AT_STMT_LIST, dwarf.AT_LOW_PC, dwarf.AT_HIGH_PC, dwarf.AT_COMP_DIR,
     dwarf.AT_ABSTRACT_ORIGIN, dwarf.AT_SPECIFICATION, dwarf.AT_RANGES, dwarf.AT_CALL_COLUMN,
     dwarf.AT_CALL_FILE, dwarf.AT_CALL_LINE, dwarf.AT_STR_OFFSETS_BASE, dwarf.AT_ADDR_BASE,
-    dwarf.AT_RNGLISTS_BASE, dwarf.AT_DWO_NAME, dwarf.AT_GNU_DWO_NAME,
+    dwarf.AT_RNGLISTS_BASE, dwarf.AT_DWO_NAME, dwarf.AT_GNU_DWO_NAME, dwarf.AT_LANGUAGE,
 })  # fmt: skip

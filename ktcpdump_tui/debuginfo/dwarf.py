@@ -48,6 +48,7 @@ AT_BIT_SIZE: Final = 0x0D
 AT_STMT_LIST: Final = 0x10
 AT_LOW_PC: Final = 0x11
 AT_HIGH_PC: Final = 0x12
+AT_LANGUAGE: Final = 0x13
 AT_COMP_DIR: Final = 0x1B
 AT_CONST_VALUE: Final = 0x1C
 AT_PROTOTYPED: Final = 0x27
@@ -138,6 +139,9 @@ UT_TYPE: Final = 2
 UT_SKELETON: Final = 4
 UT_SPLIT_COMPILE: Final = 5
 UT_SPLIT_TYPE: Final = 6
+
+#: The only language of table 7.17 that is no compiler's: GNU as and clang give it to assembler code.
+LANG_MIPS_ASSEMBLER: Final = 0x8001
 
 # Base type encodings (table 7.11).
 ATE_BOOLEAN: Final = 0x02

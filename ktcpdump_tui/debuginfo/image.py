@@ -128,12 +128,14 @@ class DebugImage:
     def warning(self) -> str | None:
         """What a user should know of this file's shortcomings, one sentence; None if there is nothing."""
         with reading(self.path, ".debug_info"):
-            first = next(self.reader.offsets(), None)
-            if first is None or not self.reader.unit(first).is_split:
+            units = (self.reader.unit(offset) for offset in self.reader.offsets())
+            # a kernel begins with assembler code, whose units are whole in any build
+            first = next((unit for unit in units if not unit.is_assembler), None)
+            if first is None or not first.is_split:
                 return None
         return (
-            f"{self.path} was built with CONFIG_DEBUG_INFO_SPLIT: its lines are shown, but inline chains and "
-            "variables are in .dwo files, which are not read"
+            f"{self.path} was built with CONFIG_DEBUG_INFO_SPLIT: its lines are shown, but inlined functions "
+            "and variables are in .dwo files, which are not read"
         )
 
     @cached_property

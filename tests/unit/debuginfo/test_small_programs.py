@@ -15,6 +15,7 @@ import capstone
 import pytest
 
 from ktcpdump_tui.debuginfo.image import DebugImage
+from ktcpdump_tui.debuginfo.variables import build_table
 from ktcpdump_tui.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def instructions(image: DebugImage) -> list[int]:
     return found
 
 
-def chains(image: DebugImage) -> list[object]:
+def chains(image: DebugImage) -> list[tuple[object, object, object]]:
     return [(at, image.source_line(at), image.inline_chain(at)) for at in instructions(image)]
 
 
@@ -222,17 +223,25 @@ def test_dwz(build: Callable[..., Path], tmp_path: Path) -> None:
         DebugImage.open(first)
 
 
-def test_split_dwarf_says_so(build: Callable[..., Path]) -> None:
-    with DebugImage.open(build("-gdwarf-5", "-O2", "-gsplit-dwarf")) as image:
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("version", ["-gdwarf-4", "-gdwarf-5"])
+def test_split_dwarf_says_so(build: Callable[..., Path], tmp_path: Path, compiler: str, version: str) -> None:
+    (tmp_path / "start.S").write_text(
+        ".text\n.globl start\n.type start, @function\nstart: ret\n.size start, 1\n"
+    )
+    flags = (version, "-O2", *ARANGES[compiler], str(tmp_path / "start.S"))
+    with DebugImage.open(build(*flags, "-gsplit-dwarf", compiler=compiler)) as image:
         assert image.warning
         assert "CONFIG_DEBUG_INFO_SPLIT" in image.warning
         (symbol,) = image.symbols.named("receive")
         line = image.source_line(symbol.address)
         assert line
         assert line.file == "net/ipv4/prog.c"
-        assert image.inline_chain(symbol.address) == ()
-    with DebugImage.open(build("-gdwarf-5", "-O2")) as image:
+        assert all(line for _, line, _ in chains(image))
+        assert build_table(image, [symbol.address]).functions == []
+    with DebugImage.open(build(*flags, compiler=compiler)) as image:
         assert image.warning is None
+        assert build_table(image, [image.symbols.named("receive")[0].address]).functions
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

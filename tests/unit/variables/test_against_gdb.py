@@ -16,10 +16,14 @@ from ktcpdump_tui.debuginfo.variables.places import ImplicitPointer, InPieces, M
 from ktcpdump_tui.debuginfo.variables.types import Kind
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
-#: Every compiler at every level in DWARF 5; DWARF 4 where its lists and call sites differ most.
+#: Every compiler at every level, in DWARF 5 and 4.
 BUILDS = [
-    *((compiler, f"-O{level}", "-gdwarf-5", "-no-pie") for compiler in COMPILERS for level in range(4)),
-    *((compiler, level, "-gdwarf-4", "-no-pie") for compiler in COMPILERS for level in ("-O0", "-O2")),
+    *(
+        (compiler, f"-O{level}", f"-gdwarf-{version}", "-no-pie")
+        for compiler in COMPILERS
+        for version in (5, 4)
+        for level in range(4)
+    ),
     ("gcc", "-O2", "-gdwarf-5", "-pie", "-fPIE"),  # run-time addresses differ from those in the file
     ("gcc", "-O1", "-gdwarf-5", "-gdwarf64", "-no-pie"),
     ("gcc", "-Og", "-gdwarf-5", "-fno-omit-frame-pointer", "-no-pie"),
