@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui import __version__, arch
 from ktcpdump_tui.errors import UsageError
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ktcpdump_tui.capture.plan import Plan
     from ktcpdump_tui.capture.target import TargetKernel
     from ktcpdump_tui.capture.worker import Worker
+
+#: More functions than these are counted, not named one by one.
+_NAMED: Final = 3
 
 
 def header(options: CaptureOptions, kernel: TargetKernel, plan: Plan) -> TraceHeader:
@@ -69,6 +72,27 @@ def refuse_too_many(probes: ProbeSet, most: int) -> None:
             "leave out the functions without a packet of their own (their callers' ends are probed too), "
             "or raise --max-probes",
         )
+
+
+def without_entries(plan: Plan, refused: dict[int, str]) -> list[str]:
+    """Return sentences on the functions whose entry the kernel refuses: {address: why} of ``refused``."""
+    by_reason: dict[str, list[str]] = {}
+    for function in plan.functions:
+        if function.entry in refused:
+            by_reason.setdefault(refused[function.entry], []).append(function.function)
+    said = []
+    for why, names in by_reason.items():
+        if len(names) <= _NAMED:
+            said += [
+                f"{name}: no packet is known in it, the kernel refuses its entry ({why})" for name in names
+            ]
+        else:
+            some = ", ".join(names[:_NAMED])
+            said.append(
+                f"no packet is known in {len(names)} functions, the kernel refuses their entries ({why}): "
+                f"{some} ... (--list names all)"
+            )
+    return said
 
 
 def _of_kind(counts: dict[str, int], kind: str) -> dict[str, int]:

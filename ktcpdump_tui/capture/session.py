@@ -20,6 +20,7 @@ from ktcpdump_tui.capture.hooks import (
     BUILDER,
     hook_addresses,
 )
+from ktcpdump_tui.capture.later import HitTap, LaterLines
 from ktcpdump_tui.capture.multi import attach_multi
 from ktcpdump_tui.capture.notetap import FreeTap
 from ktcpdump_tui.capture.program import drop_reasons
@@ -81,6 +82,7 @@ class CaptureSession:
         self._guard: RateGuard | None = None
         self._command: subprocess.Popen[bytes] | None = None
         self._tap: FreeTap | None = None
+        self._into: TraceSink = sink
         self._counts: dict[str, int] = {}
         self._tracer: list[int] = []
         self._prober: Prober | None = None
@@ -91,7 +93,7 @@ class CaptureSession:
         self._trap = TRAP_NS
         self._trap_site: int | None = None
         self._link = -1
-        self._lines: threading.Thread | None = None
+        self._lines: LaterLines | None = None
         self._started = 0.0
         #: How many events were stored, and since when it is so many.
         self._last_stored = 0, 0.0
@@ -135,6 +137,11 @@ class CaptureSession:
         program.set_packet_limit(options.packets or 0)
         self.plan = plan
         self._write_beginning(kernel, plan, tables)
+        if entry_only:
+            # The lines of thousands of entries take longer than their probes: they come while it runs.
+            hits = HitTap(self._into, event_dtype(options.stack_bytes))
+            self._lines = LaterLines(entry_only, hits, self.sink, self._look_up)
+            self._into = hits
         self._open_rings(program)
         self._arm(program)
         assert self._events is not None
@@ -142,26 +149,22 @@ class CaptureSession:
             kernel, program, self._events, self.sink, plan, probes, options.max_probes, self._progress,
             self._cancelled.is_set, self.messages,
         )  # fmt: skip
-        if entry_only:
-            # The lines of thousands of entries take longer than their probes: they come while it runs.
-            self._lines = threading.Thread(
-                target=self._annotate_later,
-                args=(kernel, plan, entry_only),
-                name="capture-lines",
-                daemon=True,
-            )
+        if self._lines is not None:
             self._lines.start()
 
-    def _annotate_later(self, kernel: TargetKernel, plan: Plan, entry_only: frozenset[int]) -> None:
-        try:
-            with self._changing, self._reading:
-                annotated = kernel.symbols.annotate(plan.instructions, entry_only)
-                self.plan = replace(plan, instructions=tuple(annotated))
-                if self._prober is not None:
-                    self._prober.plan = self.plan
-                self.sink.write_plan(annotated)
-        except UserError as error:
-            self.messages.append(f"no source lines: {error.message}")
+    def _look_up(self, entries: list[int]) -> None:
+        """Put the source lines of these entries into the plan."""
+        assert self._kernel is not None
+        assert self.plan is not None
+        with self._changing, self._reading:
+            instructions = list(self.plan.instructions)
+            asked = [instructions[index] for index in entries]
+            for one in self._kernel.symbols.annotate(asked, frozenset(entries)):
+                instructions[one.index] = one
+            self.plan = replace(self.plan, instructions=tuple(instructions))
+            if self._prober is not None:
+                self._prober.plan = self.plan
+            self.sink.write_plan(instructions)
 
     def _define(self, kernel: TargetKernel, plan: Plan, probes: ProbeSet) -> Plan:
         """Define all probes in the kernel; return the plan with what it refused."""
@@ -183,11 +186,7 @@ class CaptureSession:
             missing += [f"{address:#x}: {why}" for address, why in hook.refused.items()]
         if missing:
             self.messages.append(f"packets' lives are followed without {', '.join(missing)}")
-        lost_entries = [f for f in plan.functions if f.entry in refused]
-        self.messages += [
-            f"{f.function}: no packet is known in it, the kernel refuses its entry ({refused[f.entry]})"
-            for f in lost_entries
-        ]
+        self.messages += account.without_entries(plan, refused)
         return plan.refused(refused)
 
     def _arm(self, program: Program) -> None:
@@ -199,7 +198,7 @@ class CaptureSession:
         self._guard = RateGuard(self.options.guard)
         self._worker = Worker(
             *self._rings,
-            self._tap or self.sink,
+            self._into,
             limit=self.options.events,
             watch=self._watch,
             on_end=self._new.set,
@@ -232,7 +231,7 @@ class CaptureSession:
         )
 
     def _write_beginning(self, kernel: TargetKernel, plan: Plan, tables: dict[str, bytes]) -> None:
-        self._tap = FreeTap(self.sink)
+        self._into = self._tap = FreeTap(self.sink)
         self.sink.write_header(account.header(self.options, kernel, plan))
         self.sink.write_plan(plan.instructions)
         reasons = drop_reasons(kernel.btf.enum("skb_drop_reason"))
@@ -363,8 +362,7 @@ class CaptureSession:
             self._detach()
             with self._changing:  # what was being added meanwhile
                 self._detach()
-            if self._lines is not None:
-                self._lines.join()
+            self._finish_lines()
             self._symbolise_frees()
             summary = self.summary = account.summary(self.plan, self._worker, self._counts)
             self.sink.close(summary)
@@ -373,6 +371,13 @@ class CaptureSession:
         if self._worker.error is not None:
             raise self._worker.error
         return summary
+
+    def _finish_lines(self) -> None:
+        if self._lines is not None:
+            self._lines.finish()
+            if self._lines.error is not None:
+                self.messages.append(f"no source lines: {self._lines.error.message}")
+            self._lines = None
 
     def _detach(self) -> None:
         """Disarm every probe; what is defined stays until ``close``."""
@@ -393,8 +398,7 @@ class CaptureSession:
             self._command.wait()
         self._command = None
         self._detach()
-        if self._lines is not None and self._lines is not threading.current_thread():
-            self._lines.join()
+        self._finish_lines()
         with self._changing:
             self._prober = None
         for one in (self._events, *(self._rings or ()), self._program, self._kernel):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ktcpdump_tui.trace.blobs import lines_pending
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -79,6 +81,8 @@ def follow(trace: Trace, outputs: Sequence[Output], limits: Limits, capture: Gro
         ended = capture is None or capture.ended
         last = trace.refresh()
         following = max(following, trace.first_no - 1)
+        if not ended:
+            last = _with_lines(trace, following + 1, last)
         while following < last and not limits.reached:
             until = min(last, following + BATCH)
             batch = list(limits.take(trace.events(following + 1, until)))
@@ -94,3 +98,12 @@ def follow(trace: Trace, outputs: Sequence[Output], limits: Limits, capture: Gro
             capture.wait(LOOK_AGAIN)
     for output in outputs:
         output.end(trace.summary)
+
+
+def _with_lines(trace: Trace, first: int, last: int) -> int:
+    """Return up to which of the events no line is still being looked up."""
+    if first <= last and (pending := lines_pending(trace)):
+        for event in trace.events(first, last):
+            if event.instruction.index in pending:
+                return event.no - 1
+    return last

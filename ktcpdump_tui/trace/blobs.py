@@ -32,6 +32,9 @@ KALLSYMS: Final = "kallsyms"
 #: JSON object: "" for the kernel, or a module -> [build-id, compilation directory], each maybe null.
 BUILDS: Final = "builds"
 
+#: JSON array: indices of the plan's instructions whose source line is still being looked up.
+LINES_PENDING: Final = "lines_pending"
+
 _SOURCE: Final = "source:"
 
 
@@ -50,6 +53,11 @@ def builds(trace: Trace) -> dict[str, tuple[str | None, str | None]]:
         return {str(name): (build_id, folder) for name, (build_id, folder) in found.items()}
     except (AttributeError, TypeError) as error:
         raise ValueError("the builds are no object of pairs") from error
+
+
+def lines_pending(trace: Trace) -> frozenset[int]:
+    """Return the instructions of which nobody can say yet whether they have a source line."""
+    return frozenset(json.loads(trace.blob(LINES_PENDING) or b"[]"))
 
 
 def embed_source(sink: TraceSink, file: str, text: bytes) -> None:
