@@ -34,7 +34,11 @@ PATIENCE = 300.0
 #: rich draws 12.2 units per column; DejaVu Sans Mono is 0.602 em wide. (rsvg-convert ignores textLength.)
 FONT_SIZE = 12.2 / 0.602
 
-GROUNDS = {"dark": ((20, 25, 31), (214, 220, 229)), "light": ((252, 252, 250), (31, 35, 40))}
+GROUNDS = {
+    "dark": ((20, 25, 31), (214, 220, 229)),
+    "light": ((252, 252, 250), (31, 35, 40)),
+    "contrast": ((0, 0, 0), (255, 255, 255)),
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ TASKS = (
          trace="four-ways-6.12"),
     Shot("task-compare", (120, 40), (":compare 1 3\n",), trace="four-ways-6.12"),
     Shot("task-find", (120, 40), ("/", "ihl|ttl"), trace="four-ways-6.12"),
+    Shot("task-keep", (120, 40), (":filter is:dropped\n", ":export dropped.pcapng\n", ":save dropped.ktrace\n"),
+         trace="four-ways-6.12"),
     Shot("task-filter", (120, 40), ("&", "udp and is:dropped dst prot"), trace="four-ways-6.12"),
 )  # fmt: skip
 
@@ -64,6 +70,7 @@ REPLAYS = (
     Shot("replay-80x24", (80, 24), (":90\n", "s", "s")),
     Shot("replay-120x40", (120, 40), (":90\n", "4", ":watch iph->ttl\n")),
     Shot("replay-200x60", (200, 60), (":90\n", "d", ":watch iph->ttl\n", "2", "4")),
+    Shot("replay-contrast", (120, 40), (":theme contrast\n", ":90\n", "7"), "contrast"),
     Shot("replay-light", (120, 40), (":watch skb->len\n", "3", "t", ":90\n"), "light"),
 )
 
@@ -83,7 +90,19 @@ class Terminal:
         )
         columns, lines = map(str, size)
         os.environ["COLORTERM"] = "truecolor"
-        self.tmux("-f", str(configuration), "new-session", "-d", "-x", columns, "-y", lines, command)
+        self.tmux(
+            "-f",
+            str(configuration),
+            "new-session",
+            "-d",
+            "-c",
+            self._folder.name,
+            "-x",
+            columns,
+            "-y",
+            lines,
+            command,
+        )
 
     def tmux(self, *words: str) -> str:
         """Run a tmux command."""

@@ -198,7 +198,14 @@ class DebuggerApp(FindApp, ViewApp, DropApp, CompareApp, KeptApp, LiveApp):
 
     def action_theme(self) -> None:
         """Dark or light."""
-        self.theme = DARK if self.theme != DARK else LIGHT
+        self.use_theme(DARK if self.theme != DARK else LIGHT)
+
+    def use_theme(self, name: str) -> None:
+        """Draw with another theme's colours."""
+        if self.no_color:
+            self.notice("NO_COLOR is set, and themes are colours: start again with env -u NO_COLOR")
+        else:
+            self.theme = name
 
     def action_log(self) -> None:
         """Show what was written on standard error."""

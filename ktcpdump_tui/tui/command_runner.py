@@ -75,8 +75,8 @@ async def run(app: DebuggerApp, command: Command) -> None:
         app.use_profile(argument)
     elif name == "theme":
         if argument not in NAMES:
-            raise UsageError(f"there is no theme '{argument}'", ":theme dark, :theme light or :theme ansi")
-        app.theme = NAMES[argument]
+            raise UsageError(f"there is no theme '{argument}'", f"say :theme and one of {', '.join(NAMES)}")
+        app.use_theme(NAMES[argument])
 
 
 def _compare(app: DebuggerApp, argument: str) -> None:

@@ -61,7 +61,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "export": ("FILE [all | FILTER]", "write .pcap .pcapng .jsonl .txt .info .parquet, by the suffix"),
     "stop": ("", "end the capture, and go on looking at it"),
     "log": ("", "what was written on standard error"),
-    "theme": ("dark|light|ansi", "change the colours"),
+    "theme": ("dark|light|contrast|ansi", "change the colours"),
     "profile": ("NAME", "go on with other breakpoints, watches and columns"),
     "mouse": ("", "leave the mouse to the terminal, for selecting text, or take it back"),
     "palette": ("", "all commands, keys and functions, found by some of their letters"),

@@ -46,7 +46,8 @@ class KeptApp(TraceApp):
         self._problems = [*self.settings.problems, *problems]
         if self.settings.theme is not None and not named.get("theme"):
             if self.settings.theme in THEMES:
-                self.theme = THEMES[self.settings.theme]
+                if not self.no_color:
+                    self.theme = THEMES[self.settings.theme]
             else:
                 wrong = f"there is no theme '{self.settings.theme}'; there are {', '.join(THEMES)}"
                 self._problems.append(self.settings.wrong("theme", wrong))

@@ -1,23 +1,40 @@
-"""Colours: three themes, and for each of them the styles that the line-by-line widgets draw with.
+"""Colours: four themes, and for each of them the styles that the line-by-line widgets draw with.
 
 Nothing is told by colour alone: every state that has a colour here also has a glyph or a mark of its own.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 #: A terminal with 8 or 16 colours gets its own colours, not the nearest of ours.
 DARK: Final = "ktcpdump-dark"
 LIGHT: Final = "ktcpdump-light"
 ANSI: Final = "ktcpdump-ansi"
+#: For weak eyes, projectors and sunlight: text at 7:1 and more (WCAG 2.2, success criterion 1.4.6).
+CONTRAST: Final = "ktcpdump-contrast"
 
 #: What people call them.
-NAMES: Final = {"dark": DARK, "light": LIGHT, "ansi": ANSI}
+NAMES: Final = {"dark": DARK, "light": LIGHT, "contrast": CONTRAST, "ansi": ANSI}
+
+
+def no_color(environment: MutableMapping[str, str] = os.environ) -> bool:
+    """Return whether no colour at all is wanted (no-color.org): NO_COLOR is set, and not to nothing.
+
+    To nothing it is taken out of the environment: Textual does not look at its value.
+    """
+    if environment.get("NO_COLOR"):
+        return True
+    environment.pop("NO_COLOR", None)
+    return False
 
 
 def _styles(text: str) -> dict[str, Style]:
@@ -140,6 +157,53 @@ _LIGHT = _styles(
     """
 )
 
+_CONTRAST = _styles(
+    """
+    text = #ffffff
+    dim = #d0d0d0
+    rule = #a0a0a0
+    thumb = on #606060
+    thumb_text = bold #ffffff
+    heading = bold #66d9ff
+    accent = #66d9ff
+    number = #e0e0e0
+    current = on #3d2e00
+    marker = bold #ffe600
+    cursor = on #003452
+    cursor_blurred = on #262626
+    breakpoint = bold #ffb3ad
+    executed = bold #5dff8f
+    not_executed = #ffc966
+    not_probed = #d0d0d0
+    unknown = bold #ffb3ff
+    hits = #e0e0e0
+    lost = bold #ffb3ad
+    good = #5dff8f
+    warn = #ffc966
+    bad = bold #ffffff on #9e0000
+    changed = bold #ffe600
+    symbol = #b3e5ff
+    file = #e0e0e0
+    inline = #e0c8ff
+    match = bold underline #ffe600
+    keyword = bold #ffc2b0
+    type = #8ff5e3
+    string = #c3f5a0
+    constant = #8fdcff
+    comment = italic #d0d0d0
+    preprocessor = #e6ccff
+    function = #ffe9a3
+    mnemonic = bold #b3e5ff
+    bytes = #d0d0d0
+    status = #ffffff on #262626
+    status_dim = #e0e0e0 on #262626
+    status_live = bold #000000 on #5dff8f
+    status_paused = bold #000000 on #ffc966
+    status_ended = bold #000000 on #66d9ff
+    status_lost = bold #ffffff on #9e0000
+    """
+)
+
 _ANSI = _styles(
     """
     text = default
@@ -200,6 +264,12 @@ PALETTES: Final[dict[str, Palette]] = {
         _LIGHT,
         tuple(Style.parse(s) for s in ("#0a58a8", "#7a4a00", "#14692f", "#8f1f8c", "#a3290f")),
     ),
+    CONTRAST: Palette(
+        CONTRAST,
+        "#000000",
+        _CONTRAST,
+        tuple(Style.parse(s) for s in ("#66d9ff", "#ffe9a3", "#c3f5a0", "#ffb3ff", "#ffc2b0")),
+    ),
     ANSI: Palette(
         ANSI, "default", _ANSI, tuple(Style.parse(s) for s in ("cyan", "yellow", "green", "magenta", "red"))
     ),
@@ -221,6 +291,14 @@ THEMES: Final = (
         variables={"focused-header": "#bcd6f2", "rule": "#b9c0c8",
                    "rule-focus": "#0a58a8", "scrollbar": "#b9c0c8", "scrollbar-background": "#fcfcfa",
                    "scrollbar-corner-color": "#fcfcfa"},
+    ),
+    Theme(
+        name=CONTRAST, dark=True, primary="#66d9ff", secondary="#e0c8ff", accent="#ffe600", warning="#ffc966",
+        error="#ffb3ad", success="#5dff8f", foreground="#ffffff", background="#000000", surface="#0d0d0d",
+        panel="#262626",
+        variables={"focused-header": "#004a75", "rule": "#a0a0a0",
+                   "rule-focus": "#ffe600", "scrollbar": "#a0a0a0", "scrollbar-background": "#000000",
+                   "scrollbar-corner-color": "#000000"},
     ),
     Theme(
         name=ANSI, dark=True, ansi=True, primary="ansi_cyan", secondary="ansi_magenta", accent="ansi_yellow",

@@ -24,7 +24,7 @@ from ktcpdump_tui.tui.line_texts import LineTexts
 from ktcpdump_tui.tui.list_filter import ListFilter
 from ktcpdump_tui.tui.minimap import Minimap
 from ktcpdump_tui.tui.navigator import Navigator
-from ktcpdump_tui.tui.palette import ANSI, DARK, THEMES
+from ktcpdump_tui.tui.palette import ANSI, DARK, THEMES, no_color
 from ktcpdump_tui.tui.pane import Pane
 from ktcpdump_tui.tui.ports import CaptureState
 from ktcpdump_tui.tui.presenter import Content, Order, Presenter
@@ -85,9 +85,13 @@ class TraceApp(BaseApp):
         make_judge: Callable[[str], Predicate] | None = None,
         filter_text: str = "",
     ) -> None:
-        super().__init__()
+        plain = no_color()
+        # With colours of its own Textual would turn them into greys, which are colours to a terminal.
+        super().__init__(ansi_color=True if plain else None)
         for known in THEMES:
             self.register_theme(known)
+        if plain:
+            theme = ANSI
         self.theme = theme or (ANSI if self.console.color_system in (None, "standard") else DARK)
         self.trace = trace
         self.control = control

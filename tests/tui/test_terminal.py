@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,6 +172,27 @@ def test_the_terminal_is_given_back(tmux, recorded, source_tree, tmp_path, endin
     assert shell.modes() == ORDINARY
     shell.settings(str(tmp_path / "b2"))
     assert (tmp_path / "b1").read_text() == (tmp_path / "b2").read_text()
+
+
+def test_no_color_leaves_no_colour_and_still_tells_the_current_line(tmux, recorded, source_tree, tmp_path):
+    shell = Shell(tmux)
+    shell.wait("$")
+    shell.type(f"export XDG_STATE_HOME={tmp_path} NO_COLOR=1")
+    shell.type(f"{sys.executable} -m ktcpdump_tui -r {recorded} -s {source_tree}; echo status=$?")
+    shell.wait("REPLAY")
+    shell.key("j", "j")
+    shell.wait("3/51")
+    drawn = tmux("capture-pane", "-p", "-e")
+    numbers = {
+        n for sequence in re.findall(r"\x1b\[([\d;:]*)m", drawn) for n in re.split("[;:]", sequence) if n
+    }
+    # ECMA-48, 8.3.117: bold, dim, italic, underline, reverse, their ends; 39 and 49 are no colours
+    assert numbers <= {"0", "1", "2", "3", "4", "7", "22", "23", "24", "27", "39", "49"}
+    assert "7" in numbers, "the current line is reversed"
+    shell.key("t")
+    shell.wait("NO_COLOR is set")
+    shell.key("q")
+    shell.wait("status=0")
 
 
 def test_the_terminal_is_given_back_after_a_crash(tmux, recorded, tmp_path):
