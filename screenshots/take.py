@@ -61,7 +61,7 @@ TASKS = (
          trace="four-ways-6.12"),
     Shot("task-compare", (120, 40), (":compare 1 3\n",), trace="four-ways-6.12"),
     Shot("task-find", (120, 40), ("/", "ihl|ttl"), trace="four-ways-6.12"),
-    Shot("task-keep", (120, 40), (":filter is:dropped\n", ":export dropped.pcapng\n", ":save dropped.ktrace\n"),
+    Shot("task-keep", (120, 40), (":filter is:dropped\n", ":export drops.pcapng\n", ":save drops.ktrace\n"),
          trace="four-ways-6.12"),
     Shot("task-filter", (120, 40), ("&", "udp and is:dropped dst prot"), trace="four-ways-6.12"),
 )  # fmt: skip

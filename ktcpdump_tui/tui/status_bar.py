@@ -15,6 +15,7 @@ class Status:
     """All the status bar shows.
 
     ``rate`` is events/s, ``lost`` by cause, ``new`` events not seen yet, ``attached`` and ``refused`` probes,
+    ``listed`` of the events are those that the post-filter ``listing`` selects, so far if not ``complete``,
     ``truncated`` events of which a part of packet or frame is missing.
     """
 
@@ -26,6 +27,9 @@ class Status:
     lost: dict[str, int] = field(default_factory=dict)
     new: int = 0
     only_packet: int | None = None
+    listing: str = ""
+    listed: int = 0
+    complete: bool = True
     log_lines: int = 0
     release: str = ""
     expression: str = ""
@@ -73,6 +77,9 @@ class StatusBar(Widget):
             text.append(f"  {status.truncated:,} truncated", dim)
         if status.only_packet is not None:
             text.append(f"  only packet {status.only_packet}", palette["status_paused"])
+        if status.listing:
+            count = f"{status.listed:,}" + ("" if status.complete else " …")
+            text.append(f"  listed {count}: {printable(status.listing)}", palette["status_paused"])
         if status.rate is not None:
             text.append(f"  {status.rate:,.0f} events/s", base)
         if status.attached or status.refused:

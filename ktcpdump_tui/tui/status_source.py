@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.trace.trace import Trace
+    from ktcpdump_tui.tui.list_filter import ListFilter
     from ktcpdump_tui.tui.navigator import Navigator
     from ktcpdump_tui.tui.ports import CaptureControl, Log
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 class StatusSource:
     """Collects a ``Status``; keeps what is needed for the rate of events."""
 
-    def __init__(self, trace: Trace, navigator: Navigator, control: CaptureControl | None) -> None:
-        self._trace, self._navigator, self._control = trace, navigator, control
+    def __init__(
+        self, trace: Trace, navigator: Navigator, control: CaptureControl | None, listing: ListFilter
+    ) -> None:
+        self._trace, self._navigator, self._control, self._filter = trace, navigator, control, listing
         self._since = (time.monotonic(), len(trace))
         self._rate: float | None = None
         self._plan: Sequence[Instruction] = ()
@@ -46,6 +49,9 @@ class StatusSource:
             lost=self._lost(),
             new=navigator.unseen if self._control is not None else 0,
             only_packet=navigator.rows.only_packet,
+            listing=self._filter.text,
+            listed=navigator.rows.events,
+            complete=self._filter.complete,
             log_lines=log.count if log else 0,
             release=trace.header.release,
             expression=trace.header.expression,

@@ -115,7 +115,7 @@ class TraceApp(BaseApp):
         self._measured: Sequence[Instruction] | None = None
         self._covered: tuple[object, ...] = ()
         self._stops: np.ndarray[Any, np.dtype[Any]] = np.empty(0, "<i8")
-        self._status = StatusSource(trace, self.navigator, control)
+        self._status = StatusSource(trace, self.navigator, control, self.filter)
         self._error_shown: BaseException | None = None
         self._background: list[Background[Any, Any]] = []
 

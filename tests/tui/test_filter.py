@@ -23,10 +23,12 @@ async def test_a_filter_lists_what_it_selects_and_is_cleared(debugger, recorded)
         assert 0 < len(chosen) < PER_PACKET
         assert set(chosen) <= set(range(PER_PACKET + 1, 2 * PER_PACKET + 1))
         assert driver.no == chosen[0], "what is looked at is in the list"
+        assert f"listed {len(chosen)}: packet:2 fn:ip_demo_core" in driver.text("#status")
         await driver.press("j", "j")
         assert driver.no == chosen[2]
         await driver.enter(":filter")
         assert listed(driver) == everything
+        assert "listed" not in driver.text("#status")
         assert driver.no == chosen[2]
 
 
