@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.calls import callee
 from ktcpdump_tui.debuginfo.expressions import Expression, Watched, compile_expression
+from ktcpdump_tui.debuginfo.expressions.environment import EventEnvironment
 from ktcpdump_tui.debuginfo.variables import Variable, VariableTable, variables
 from ktcpdump_tui.debuginfo.variables.places import InMemory
 from ktcpdump_tui.debuginfo.variables.table import share_types
@@ -41,6 +42,7 @@ class TraceValues:
         self._expressions: dict[str, Expression] = {}
         self._entered: dict[tuple[int, int], tuple[str, tuple[int, ...]]] = {}
         self._names: AddressNames | None = None
+        self._last: tuple[Event, list[VariableTable], EventEnvironment] | None = None
         self._planned: dict[int, str] | None = None
 
     @classmethod
@@ -85,8 +87,7 @@ class TraceValues:
 
     def evaluate(self, text: str, event: Event) -> Watched:
         """Return a C expression's value at an event. Raises UsageError where it is no expression."""
-        table = self._table(event) or (self.tables[0] if self.tables else None)
-        return self.expression(text).evaluate(event, table, self.entry_registers, self.symbolise)
+        return self.expression(text).evaluate_in(self._environment(event), self.symbolise)
 
     # ---- addresses
 
@@ -149,6 +150,15 @@ class TraceValues:
             if len(same):
                 return self._trace.event(int(same[-1])).regs
         return None
+
+    def _environment(self, event: Event) -> EventEnvironment:
+        """Return what names mean at an event; kept for the next expression at the same one."""
+        tables = self.tables
+        last = self._last
+        if last is None or last[0] is not event or last[1] is not tables:
+            table = self._table(event) or (tables[0] if tables else None)
+            self._last = last = event, tables, EventEnvironment(event, table, self.entry_registers)
+        return last[2]
 
     def _table(self, event: Event) -> VariableTable | None:
         address = event.instruction.address

@@ -6,7 +6,10 @@ pyelftools reads them: at every event where a variable has a place, its value ha
 
 from __future__ import annotations
 
+import json
 import struct
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from ktcpdump_tui.debuginfo.image import DebugImage
 from tests.kernel.harness import capture
 from tests.kernel.locations import places_of
+from tests.kernel.recorded import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,8 +109,12 @@ def test_a_ping_has_the_values_it_was_sent_with(lab: Lab, image: DebugImage) -> 
 
 
 @pytest.fixture(scope="module")
-def connection(lab: Lab) -> tuple[list[dict[str, Any]], int]:
-    """A handshake through an nftables chain; (JSON rows, the server's first sequence number)."""
+def connection(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], int]:
+    """A handshake through an nftables chain; (JSON rows, the server's first sequence number).
+
+    The guest records; values are worked out from the trace, outside, where Python is not emulated.
+    """
+    path = tmp_path_factory.mktemp("connection") / "handshake.ktrace"
     lab.check_output("modprobe nf_tables && ip link set lo up")
     lab.check_output(
         "nft add table ip answers && nft add chain ip answers sub && "
@@ -115,23 +123,23 @@ def connection(lab: Lab) -> tuple[list[dict[str, Any]], int]:
         "nft add rule ip answers sub counter accept"
     )
     try:
-        got = capture(
-            lab,
-            [
-                *("--json", "--locals", "-d", str(lab.vmlinux)),
-                *("-i", "tcp_v4_rcv+*,nft_do_chain+*,nf_hook_slow+*,ip_local_deliver"),
-                *(word for one in TCP_WATCHES for word in ("--watch", one)),
-                f"tcp port {CLIENT} and port {SERVER}",
-            ],
-            traffic=HANDSHAKE.format(folder=__file__.rpartition("/")[0]),
-            timeout=400,
-        )
-        number = int(lab.check_output(["cat", NUMBER_FILE]))
+        words = ("-i", "tcp_v4_rcv+*,nft_do_chain+*,nf_hook_slow+*,ip_local_deliver")
+        selection = f"tcp port {CLIENT} and port {SERVER}"
+        traffic = HANDSHAKE.format(folder=__file__.rpartition("/")[0])
+        with recorded(lab, path, (*words, selection), traffic=traffic, timeout=400):
+            number = int(lab.check_output(["cat", NUMBER_FILE]))
         counted = lab.check_output("nft list chain ip answers sub")
         assert "packets 2 " in counted or "packets 3 " in counted or "packets 4 " in counted, counted
     finally:
         lab.check_output("nft delete table ip answers")
-    return got.json, number
+    watches = [word for one in TCP_WATCHES for word in ("--watch", one)]
+    replayed = subprocess.run(
+        [sys.executable, "-m", "ktcpdump_tui", "-r", path, "--json", "--locals", *watches],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in replayed.stdout.splitlines()], number
 
 
 def header_of(row: dict[str, Any]) -> tuple[int, int, int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ktcpdump_tui import arch
@@ -48,7 +49,7 @@ class Environment(Protocol):
 
 
 class EventEnvironment:
-    """Names at an event of a trace. ``table`` is None where nothing is known of types.
+    """Names at an event of a trace, each looked up once. ``table`` is None where nothing is known of types.
 
     ``up`` is how many of the innermost inlined functions are left out, as gdb's command ``up`` does.
     """
@@ -66,14 +67,28 @@ class EventEnvironment:
         self._table = table
         self._entry_registers = entry_registers
         self._frame: FrameState | None = None
-        found = table.at(event.instruction.address) if table is not None else None
-        self._found = found
-        #: The functions in scope, the innermost first.
-        self.functions = list(dict.fromkeys(one.function for one in found.scoped)) if found else []
-        self._left_out = frozenset(self.functions[:up])
+        self._found = table.at(event.instruction.address) if table is not None else None
+        self._left_out = frozenset(self.functions[:up]) if up else frozenset()
+        self._known: dict[str, Value | None] = {}
+
+    @cached_property
+    def functions(self) -> list[str]:
+        """The functions in scope, the innermost first."""
+        return list(dict.fromkeys(one.function for one in self._found.scoped)) if self._found else []
+
+    def above(self, up: int) -> EventEnvironment:
+        """Return the names as they are ``up`` inlined functions further out."""
+        return EventEnvironment(self.event, self._table, self._entry_registers, up)
 
     def variable(self, name: str) -> Value | None:
         """Return the innermost variable of a name; ``skb`` is the packet itself where it is not kept."""
+        try:
+            return self._known[name]
+        except KeyError:
+            value = self._known[name] = self._variable(name)
+            return value
+
+    def _variable(self, name: str) -> Value | None:
         value = self._in_scope(name)
         if name == "skb":
             if value is None or (value.missing() is not None and _points_to(value.type, "sk_buff")):

@@ -92,7 +92,10 @@ class Expression:
         are those of the innermost function; where it makes no sense with these (the ``iph`` of an inlined
         ip_fast_csum is a ``void *``), those of the function it is inlined into are taken.
         """
-        environment = EventEnvironment(event, table, entry_registers)
+        return self.evaluate_in(EventEnvironment(event, table, entry_registers), symbolise)
+
+    def evaluate_in(self, environment: EventEnvironment, symbolise: Symbolise | None = None) -> Watched:
+        """Return what ``evaluate`` does; several expressions at an event may share its environment."""
         try:
             return self._watched(environment, symbolise)
         except NotInScopeError as error:
@@ -100,7 +103,7 @@ class Expression:
         except ProblemError as error:
             for up in range(1, len(environment.functions)):
                 with contextlib.suppress(NotInScopeError, ProblemError):
-                    return self._watched(EventEnvironment(event, table, entry_registers, up), symbolise)
+                    return self._watched(environment.above(up), symbolise)
             return Watched(None, problem=error.sentence)
 
     def _watched(self, environment: EventEnvironment, symbolise: Symbolise | None) -> Watched:

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo import dwarf
-from ktcpdump_tui.debuginfo.variables.places import ImplicitPointer, Missing
+from ktcpdump_tui.debuginfo.variables.places import ImplicitPointer, Missing, Nowhere
 from ktcpdump_tui.debuginfo.variables.types import Kind
 from ktcpdump_tui.debuginfo.variables.values import MOST_ELEMENTS, Value
 
@@ -57,19 +57,20 @@ def meaning(value: Value) -> int | float | str | None:
 
     None where it is not known. Pointers are hexadecimal strings, addresses and names are text.
     """
-    if value.missing() is not None:
-        return None
     kind = value.scalar
+    if isinstance(value.place, Nowhere):
+        return None
     address = _network_address(value)
     if address is not None:
         return address
-    if kind.kind is Kind.ARRAY and kind.target.stripped().size == 1 and isinstance(value.bytes(), Missing):
-        return None
-    if kind.is_structure or kind.kind in (Kind.ARRAY, Kind.FUNCTION):
-        return text(value)
+    if kind.is_structure or kind.kind is Kind.ARRAY:
+        bytewise = kind.kind is Kind.ARRAY and kind.target.stripped().size == 1
+        return None if bytewise and isinstance(value.bytes(), Missing) else text(value)
     number = value.number()
     if isinstance(number, Missing):
         return None
+    if kind.kind is Kind.FUNCTION:
+        return text(value)
     if kind.kind is Kind.POINTER:
         return hex(int(number))
     if isinstance(number, float):
@@ -119,12 +120,9 @@ def _combined(value: int, flags: dict[int, str]) -> bool:
 
 
 def _text(value: Value, symbolise: Symbolise | None, depth: int) -> str:
-    missing = value.missing()
     kind = value.scalar
-    if missing is not None:
-        if isinstance(value.place, ImplicitPointer) and depth < 3:
-            return f"→ {_text(value.dereference(), symbolise, depth + 1)}"
-        return str(missing)
+    if isinstance(value.place, Nowhere):
+        return str(value.place.missing)
     special = _network_address(value)
     if special is not None:
         return special
@@ -134,6 +132,8 @@ def _text(value: Value, symbolise: Symbolise | None, depth: int) -> str:
         return _structure(value, symbolise, depth)
     number = value.number()
     if isinstance(number, Missing):
+        if isinstance(value.place, ImplicitPointer) and depth < 3:
+            return f"→ {_text(value.dereference(), symbolise, depth + 1)}"
         return str(number)
     if isinstance(number, float):
         return repr(number)

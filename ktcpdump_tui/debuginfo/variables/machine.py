@@ -47,6 +47,9 @@ _MOST_STEPS: Final = 10_000
 _MOST_NESTED: Final = 16
 
 
+#: The frame base of gcc and clang on x86-64.
+_CFA: Final = ((Op.CALL_FRAME_CFA,),)
+
 _NO_ENTRY: Final = Missing(
     Why.OPTIMISED_OUT, "only its value at the function's entry is known, which was not traced"
 )
@@ -90,9 +93,22 @@ def locate(operations: Operations, frame: FrameState) -> Place:
     if not operations:
         return Nowhere(OPTIMISED_OUT)
     try:
+        if len(operations) == 1:
+            return _simple(operations[0], frame) or _Run(operations, frame).place()
         return _Run(operations, frame).place()
     except Unavailable as unavailable:
         return Nowhere(unavailable.missing)
+
+
+def _simple(operation: Operation, frame: FrameState) -> Place | None:
+    """Return the place where an expression is a register or a slot of the frame, as nine of ten are."""
+    if operation[0] == Op.REGX:
+        number = operation[1]
+        value = frame.registers[number] if 0 <= number < min(len(frame.registers), 17) else None
+        return None if value is None else InBytes((value & _MASK).to_bytes(8, "little"))
+    if operation[0] == Op.FBREG and frame.cfa is not None and frame.frame_base == _CFA:
+        return InMemory(frame.memory, (frame.cfa + operation[1]) & _MASK)
+    return None
 
 
 def compute(operations: Operations, frame: FrameState) -> int | Missing:
@@ -308,7 +324,7 @@ class _Run:
         base = self.frame.frame_base
         if base is None:
             raise Unavailable(Missing(Why.OPTIMISED_OUT, "the function has no frame base"))
-        if base == ((Op.CALL_FRAME_CFA,),):
+        if base == _CFA:
             return self._cfa()
         run = _Run(base, _without_base(self.frame))
         place = run.place()

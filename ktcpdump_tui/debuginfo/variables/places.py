@@ -72,14 +72,15 @@ class _BytesFirst(ABC):
         data = self.bytes(first, ((offset + size + 7) >> 3) - first)
         if isinstance(data, Missing):
             return data
-        return (int.from_bytes(data, "little") >> (offset & 7)) & ((1 << size) - 1)
+        number = int.from_bytes(data, "little")
+        return number if not (offset | size) & 7 else (number >> (offset & 7)) & ((1 << size) - 1)
 
     @abstractmethod
     def bytes(self, offset: int, size: int) -> bytes | Missing:
         """Return ``size`` bytes from byte ``offset``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InMemory(_BytesFirst):
     """In memory, at ``start``."""
 
@@ -100,10 +101,12 @@ class InMemory(_BytesFirst):
 
     def at(self, offset: int) -> Place:
         """Return the place ``offset`` bytes further."""
+        if not offset:
+            return self
         return InMemory(self.memory, (self.start + offset) & 0xFFFF_FFFF_FFFF_FFFF)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InBytes(_BytesFirst):
     """Known bytes that have no address: a register's, a constant's, a result's."""
 
@@ -121,6 +124,8 @@ class InBytes(_BytesFirst):
 
     def at(self, offset: int) -> Place:
         """Return the bytes from ``offset`` on."""
+        if not offset:
+            return self
         return InBytes(self.data[offset:]) if 0 <= offset <= len(self.data) else Nowhere(OPTIMISED_OUT)
 
 

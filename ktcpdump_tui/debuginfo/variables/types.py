@@ -46,6 +46,16 @@ _QUALIFIER_NAMES: Final = {
 _TAGS: Final = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum"}
 
 
+class Reading(enum.Enum):
+    """How bits become a number."""
+
+    UNSIGNED = enum.auto()
+    SIGNED = enum.auto()
+    FLOAT = enum.auto()
+    ADDRESS = enum.auto()  # of an array or a function
+    NONE = enum.auto()
+
+
 class Member(NamedTuple):
     """A field. ``offset`` is in bits from the start of the structure, ``bits`` 0 unless it is a bitfield."""
 
@@ -58,7 +68,10 @@ class Member(NamedTuple):
 class Type:
     """One C type. Two Types of different tables, or made at different times, may mean the same type."""
 
-    __slots__ = ("_detail", "_members", "_stripped", "_table", "_target", "kind", "name", "size")
+    __slots__ = (
+        "_detail", "_fields", "_members", "_reading", "_stripped", "_table", "_target",
+        "kind", "name", "size",
+    )  # fmt: skip
 
     def __init__(
         self, table: TypeTable, kind: Kind, name: str, size: int, target: Type | int = 0, detail: Any = None
@@ -71,6 +84,8 @@ class Type:
         self._detail = detail
         self._members: tuple[Member, ...] | None = None
         self._stripped: Type | None = None
+        self._fields: dict[str, Member | None] = {}
+        self._reading: Reading | None = None
 
     def __repr__(self) -> str:
         return f"<{self.spelling()}>"
@@ -110,6 +125,30 @@ class Type:
             self._members = tuple(Member(name, self._table[kind], at, bits) for name, kind, at, bits in rows)
         return self._members
 
+    def field(self, name: str) -> Member | None:
+        """Return a field by name, None where there is none; ``offset`` counts from this structure's start.
+
+        Fields of unnamed structures inside are found too, as in C.
+        """
+        try:
+            return self._fields[name]
+        except KeyError:
+            found = self._fields[name] = self._find_field(name, 0)
+            return found
+
+    def _find_field(self, name: str, depth: int) -> Member | None:
+        for member in self.members:
+            if member.name == name:
+                return member
+        if depth > _MOST_UNNAMED:
+            return None
+        for member in self.members:
+            if not member.name:
+                found = member.type.stripped()._find_field(name, depth + 1)
+                if found is not None:
+                    return found._replace(offset=member.offset + found.offset)
+        return None
+
     @property
     def enumerators(self) -> Sequence[tuple[str, int]]:
         """(name, value) of an enumeration's constants."""
@@ -121,6 +160,22 @@ class Type:
         if self.kind is not Kind.FUNCTION or self._detail is None:
             return None
         return [None if number == -1 else self._table[number] for number in self._detail]
+
+    @property
+    def reading(self) -> Reading:
+        """How a value of this (stripped) type is read as a number."""
+        if self._reading is None:
+            self._reading = self._how_to_read()
+        return self._reading
+
+    def _how_to_read(self) -> Reading:
+        if self.kind in (Kind.ARRAY, Kind.FUNCTION):
+            return Reading.ADDRESS
+        if self.is_structure or self.kind is Kind.VOID or not self.size:
+            return Reading.NONE
+        if self.is_float:
+            return Reading.FLOAT
+        return Reading.SIGNED if self.signed else Reading.UNSIGNED
 
     @property
     def signed(self) -> bool:
@@ -196,6 +251,8 @@ class Type:
         return _spell(self, declarator, 0)
 
 
+#: Unnamed structures nested deeper than this are damage.
+_MOST_UNNAMED: Final = 16
 #: Longer chains of typedefs and qualifiers are circles.
 _MOST_LINKS: Final = 64
 

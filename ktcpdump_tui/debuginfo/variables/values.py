@@ -6,7 +6,6 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.variables.places import (
     OPTIMISED_OUT,
     ImplicitPointer,
@@ -18,7 +17,7 @@ from ktcpdump_tui.debuginfo.variables.places import (
     ReadableMemory,
     Why,
 )
-from ktcpdump_tui.debuginfo.variables.types import Kind
+from ktcpdump_tui.debuginfo.variables.types import Kind, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +28,13 @@ if TYPE_CHECKING:
 MOST_ELEMENTS: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Value:
     """A C value at an event; of a bitfield, ``bits`` from bit ``shift`` of ``place`` (else ``bits`` is 0).
 
     ``name`` is the variable's or field's: it decides whether a __be32 is shown as an IPv4 address.
-    ``memory`` is where pointers are followed.
+    ``memory`` is where pointers are followed. Nothing changes a value; it is not frozen because a frozen one
+    takes three times as long to make, and an event has hundreds.
     """
 
     type: Type
@@ -46,7 +46,7 @@ class Value:
     scalar: Type = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scalar", self.type.stripped())
+        self.scalar = self.type.stripped()
 
     @property
     def address(self) -> int | None:
@@ -59,29 +59,28 @@ class Value:
         An array's value is its address, as in C. A structure has none.
         """
         kind = self.scalar
-        if kind.kind in (Kind.ARRAY, Kind.FUNCTION):
+        reading = kind.reading
+        if reading is Reading.ADDRESS:
             address = self.place.address()
             return self._why() if address is None else address
-        if kind.is_structure or kind.kind is Kind.VOID or not kind.size:
+        if reading is Reading.NONE:
             return Missing(Why.OPTIMISED_OUT, f"a value of type {self.type.spelling()} is not a number")
         raw = self.raw()
-        if isinstance(raw, Missing):
+        if reading is Reading.UNSIGNED or isinstance(raw, Missing):
             return raw
-        if kind.is_float:
+        if reading is Reading.FLOAT:
             code = {4: "<f", 8: "<d"}.get(kind.size)
             if code:
                 number: float = struct.unpack(code, raw.to_bytes(kind.size, "little"))[0]
                 return number
             return _extended(raw) if kind.size in (12, 16) else raw
-        if kind.signed:
-            width = self.bits or kind.size * 8
-            return raw - (1 << width) if raw >> (width - 1) else raw
-        return raw
+        width = self.bits or kind.size * 8
+        return raw - (1 << width) if raw >> (width - 1) else raw
 
     def raw(self) -> int | Missing:
         """Return the value's bits as an unsigned number."""
         kind = self.scalar
-        if kind.kind is Kind.BASE and kind.encoding == dwarf.ATE_FLOAT and kind.size == 16:
+        if kind.size == 16 and kind.reading is Reading.FLOAT:
             return self.place.bits(self.shift, 80)
         return self.place.bits(self.shift, self.bits or kind.size * 8)
 
@@ -105,7 +104,8 @@ class Value:
 
     def member(self, name: str) -> Value | None:
         """Return a field by name, also one of an unnamed structure inside; None where there is none."""
-        return self._find(name, 0)
+        found = self.scalar.field(name)
+        return None if found is None else self._field(found)
 
     def index(self, number: int) -> Value:
         """Return an element of an array, or what a pointer points to ``number`` elements further."""
@@ -129,19 +129,6 @@ class Value:
         if isinstance(number, Missing):
             return Value(target, Nowhere(number), self.memory)
         return Value(target, InMemory(self.memory, int(number)), self.memory)
-
-    def _find(self, name: str, depth: int) -> Value | None:
-        if depth > 16:
-            return None
-        for member in self.scalar.members:
-            if member.name == name:
-                return self._field(member)
-        for member in self.scalar.members:
-            if not member.name:
-                found = self._field(member)._find(name, depth + 1)
-                if found is not None:
-                    return found
-        return None
 
     def _field(self, member: Member) -> Value:
         if member.bits:
