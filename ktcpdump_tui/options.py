@@ -37,6 +37,7 @@ class Options:
     json: bool = False
     sources: tuple[str, ...] = ()
     snaplen: int | None = None
+    stack: int | None = None
     events: int | None = None
     packets: int | None = None
     duration: float | None = None
@@ -105,6 +106,7 @@ def guest_arguments(options: Options, debug_image: Path | None) -> list[str]:
     for flag, value in (
         ("--debug-image", debug_image),
         ("--snaplen", options.snaplen),
+        ("--stack", options.stack),
         ("-c", options.events),
         ("--packets", options.packets),
         ("--duration", options.duration),
@@ -162,6 +164,7 @@ def _parser() -> _Parser:
         "count": _count,
         "packet": _packet,
         "snaplen": _snaplen,
+        "stack": _stack,
         "seconds": _seconds,
         "percent": _percent,
         "size": _size,
@@ -236,6 +239,15 @@ def _snaplen(text: str) -> int:
     return number or MAX_SNAPLEN
 
 
+def _stack(text: str) -> int:
+    from ktcpdump_tui.capture.options import MAX_STACK_BYTES
+
+    number = _number(text)
+    if not 8 <= number <= MAX_STACK_BYTES:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of bytes from 8 to {MAX_STACK_BYTES}")
+    return (number + 7) & ~7
+
+
 def _seconds(text: str) -> float:
     try:
         number = float(text)
@@ -295,6 +307,7 @@ _CAPTURE_ONLY: Final = (
     ("survey", "--survey"),
     ("record", "-o"),
     ("snaplen", "-S"),
+    ("stack", "--stack"),
     ("duration", "--duration"),
     ("command", "--cmd"),
     ("ready_file", "--ready-file"),

@@ -115,6 +115,10 @@ GROUPS: Final[tuple[tuple[str, tuple[Row, ...]], ...]] = (
                 "PATH", repeatable=True),
             Row(("-S", "--snaplen"), "snaplen", "snaplen",
                 "packet bytes kept per event (default: 256; 0: most)", "N"),
+            Row(("--stack",), "stack", "stack",
+                "stack bytes kept per event (default: 256); variables of larger frames, and of callers"
+                " by pointer, need more",
+                "BYTES"),
             Row(("--watch",), "watches", "text", "show a C expression at every event", "EXPR",
                 repeatable=True),
             Row(("--locals",), "locals", "flag",

@@ -14,6 +14,9 @@ DEFAULT_SPECS: Final = ("ip_rcv", "dev_hard_start_xmit")
 #: Bytes of stack kept per event, from rsp upwards: most frames of the network stack fit.
 STACK_BYTES: Final = 256
 
+#: Most that --stack may ask for; a frame of the kernel may have 2048 (CONFIG_FRAME_WARN).
+MAX_STACK_BYTES: Final = 4096
+
 #: The ring buffer holds a state note of one page at most; more packet bytes than this do not fit in it.
 MAX_SNAPLEN: Final = 2048
 

@@ -155,7 +155,7 @@ def counts(summary: Summary) -> list[str]:
     lines += [f"{_several(number, 'event')} lost ({cause})" for cause, number in lost.items()]
     if not lost:
         lines.append("0 events lost")
-    hints = {"packet": "-S keeps more bytes", "stack": "the frame is larger than what is kept"}
+    hints = {"packet": "-S keeps more bytes", "stack": "--stack keeps more bytes"}
     return lines + [
         f"{_several(number, 'event')} with a truncated {what}"
         + (f" ({hints[what]})" if what in hints else "")

@@ -116,6 +116,7 @@ def capture_options(options: Options) -> CaptureOptions:
         "tunnel_expression": options.filter_tunnel,
         "debug_image": options.debug_image,
         "snaplen": options.snaplen,
+        "stack_bytes": options.stack,
         "events": options.events,
         "packets": options.packets,
         "duration": options.duration,

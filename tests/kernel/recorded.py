@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def recorded(lab: Lab, path: Path, words: Sequence[str], **how: Any) -> Iterator[tuple[Trace, str]]:
-    """Capture in the guest with ``words`` (``how`` as for ``harness.capture``); yield trace and stderr."""
-    got = capture(lab, ["--no-tui", "-o", "-", "-d", str(lab.vmlinux), *words], **how)
+def recorded(
+    lab: Lab, path: Path, words: Sequence[str], *, symbols: bool = True, **how: Any
+) -> Iterator[tuple[Trace, str]]:
+    """Capture in the guest with ``words`` (``how`` as for ``harness.capture``); yield trace and stderr.
+
+    Without ``symbols`` the kernel's debug symbols are not named, and the guest has none where they are looked
+    for.
+    """
+    debug = ["-d", str(lab.vmlinux)] if symbols else []
+    got = capture(lab, ["--no-tui", "-o", "-", *debug, *words], **how)
     pump(io.BytesIO(got.stdout), TraceWriter(path), "the lab")
     with Trace.open(path) as trace:
         trace.refresh()

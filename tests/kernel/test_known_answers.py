@@ -38,7 +38,8 @@ TCP_WATCHES = (
     "th->source", "th->dest", "th->seq", "th->ack_seq", "th->syn", "th->ack", "iph->saddr", "iph->ttl",
     "tcp_hdr(skb)->seq", "((struct iphdr *)skb_network_header(skb))->daddr", "skb->dev->name",
     "skb_shinfo(skb)->nr_frags", "skb->protocol", "ntohs(th->dest) == htons(8080)", "skb->len > 1500",
-    "net", "pkt->state->hook", "pkt->thoff", "tcp_hdr(pkt->skb)->dest", "stackptr", "regs.verdict.code",
+    "net", "pkt", "pkt->state->hook", "pkt->thoff", "tcp_hdr(pkt->skb)->dest", "stackptr",
+    "regs.verdict.code",
 )  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def connection(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
         "nft add rule ip answers sub counter accept"
     )
     try:
-        words = ("-i", "tcp_v4_rcv+*,nft_do_chain+*,nf_hook_slow+*,ip_local_deliver")
+        words = ("-i", "tcp_v4_rcv+*,nft_do_chain+*,nf_hook_slow+*,ip_local_deliver", "--stack", "1024")
         selection = f"tcp port {CLIENT} and port {SERVER}"
         traffic = HANDSHAKE.format(folder=__file__.rpartition("/")[0])
         with recorded(lab, path, (*words, selection), traffic=traffic, timeout=400):
@@ -225,11 +226,15 @@ def test_a_packet_in_nftables_jumps_to_the_chain_that_accepts_it(
     def seen(some: list[dict[str, Any]], expression: str) -> set[Any]:
         return {one["watch"][expression] for one in some} - {None}
 
-    # The stack window reaches struct nft_pktinfo, which is the caller's, at the ends of the function.
-    assert seen(inside, "pkt->state->hook") == {LOCAL_IN}
-    assert seen(inside, "pkt->thoff") == {20}
+    # --stack reaches struct nft_pktinfo, which is the caller's, from all over the function.
+    for expression, answer in (("pkt->state->hook", LOCAL_IN), ("pkt->thoff", 20)):
+        assert seen(inside, expression) == {answer}
     assert seen(to_server, "tcp_hdr(pkt->skb)->dest") == {SERVER}
     assert seen(to_client, "tcp_hdr(pkt->skb)->dest") == {CLIENT}
+    own = [one for one in inside if one["inlined_by"][0]["function"] == "nft_do_chain"]
+    kept = [one for one in own if one["watch"]["pkt"] is not None]
+    assert len(kept) > len(own) // 2
+    assert {one["watch"]["pkt->thoff"] for one in kept} == {20}, "wherever there is a pkt, it can be followed"
     # One jump deep where the first rule matched, never else.
     assert seen(to_server, "stackptr") == {0, 1}
     assert seen(to_client, "stackptr") == {0}

@@ -59,6 +59,7 @@ def test_what_is_not_given_is_nothing() -> None:
         (["--max-cpu", "12.5%"], "max_cpu", 12.5),
         (["--max-cpu", "0"], "max_cpu", 0),
         (["-S128"], "snaplen", 128),
+        (["--stack", "1001"], "stack", 1008),
         (["-s", "a", "--source", "b=c"], "sources", ("a", "b=c")),
         (
             ["--json", "--watch", "iph->ttl - 1", "--watch", "skb->len"],
@@ -87,6 +88,7 @@ def test_values(words: list[str], name: str, value: object) -> None:
         ("--duration 0", "--duration: '0' is not a number of seconds above 0"),
         ("--duration nan", "--duration: 'nan' is not"),
         ("-S 100000", "--snaplen: 100000 is more than the 2048 bytes"),
+        ("--stack 5000", "--stack: 5000 is not a number of bytes from 8 to 4096"),
         ("--max-size 12", "--max-size: 12 is less than 1M"),
         ("--max-size lots", "'lots' is not a number of bytes"),
         ("--max-cpu -1", "--max-cpu: '-1' is not a percentage, 0 or above"),
@@ -145,14 +147,15 @@ def test_help_names_every_option_of_the_contract(capsys: pytest.CaptureFixture[s
 def test_a_capture_elsewhere_gets_the_same_options() -> None:
     here = parse(
         words(
-            "--lab=6.1 --json -c 5 --packets 2 --duration 3 -S 64 --netns 7 --ifname lo --mark 1/3  "
-            "--max-probes 10 --max-cpu 75 -i a+* -i b,c:* --survey --capture skb->sk -v -s tree -w x.pcap "
-            "-o y.ktrace --watch z icmp or arp --cmd 'ping -c 1 ::1' --filter-tunnel 'tcp port 80'"
+            "--lab=6.1 --json -c 5 --packets 2 --duration 3 -S 64 --stack 512 --netns 7 --ifname lo "
+            "--mark 1/3 --max-probes 10 --max-cpu 75 -i a+* -i b,c:* --survey --capture skb->sk "
+            "-v -s tree -w x.pcap -o y.ktrace --watch z icmp or arp --cmd 'ping -c 1 ::1' "
+            "--filter-tunnel 'tcp port 80'"
         )
     )
     there = parse(guest_arguments(here, Path("/v")))
     same = words(
-        "expression specs events packets duration snaplen netns ifname mark max_probes max_cpu survey "
+        "expression specs events packets duration snaplen stack netns ifname mark max_probes max_cpu survey "
         "captures verbose command filter_tunnel"
     )
     assert {name: getattr(there, name) for name in same} == {name: getattr(here, name) for name in same}
