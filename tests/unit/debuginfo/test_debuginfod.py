@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,13 +19,17 @@ import pytest
 from ktcpdump_tui.debuginfo.debuginfod import Debuginfod
 from ktcpdump_tui.debuginfo.find import DebugFiles
 from ktcpdump_tui.debuginfo.image import DebugImage
+from ktcpdump_tui.debuginfo.variables import build_table
 from ktcpdump_tui.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.unit.debuginfo.conftest import StockKernel
+
 LARGE = 48 << 20
+VETH = "drivers/net/veth"
 
 
 @dataclass
@@ -68,14 +73,11 @@ def build(folder: Path, name: str, filler: int) -> str:
         return image.build_id
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("served")
-    small, large = build(folder, "small", 0), build(folder, "larger", LARGE)
+def serve(folder: Path, work: Path, small: str, large: str, patience: float) -> Server:
+    """Start debuginfod on what is in ``folder``, and wait until it has indexed both files (seconds)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    work = tmp_path_factory.mktemp("debuginfod")
     process = subprocess.Popen(
         ["debuginfod", "-p", str(port), "-d", work / "index.sqlite", "-F", folder],
         stdout=subprocess.DEVNULL,
@@ -83,11 +85,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         env={key: value for key, value in os.environ.items() if not key.startswith("DEBUGINFOD")},
     )
     running = Server(f"http://127.0.0.1:{port}", process, small, large)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + patience
     while not (running.has(small) and running.has(large)):
         assert process.poll() is None, (work / "log").read_text()
         assert time.monotonic() < deadline, (work / "log").read_text()
         time.sleep(0.2)
+    return running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("served")
+    small, large = build(folder, "small", 0), build(folder, "larger", LARGE)
+    running = serve(folder, tmp_path_factory.mktemp("debuginfod"), small, large, 40)
     yield running
     running.stop()
 
@@ -203,3 +213,45 @@ def test_found_as_vmlinux_and_module(server: Server, client_cache: Path, tmp_pat
     absent = DebugFiles("6.12.1-test", "ee" * 20, Debuginfod(), root=tmp_path)
     with pytest.raises(UserError, match="debuginfod does not have it"):
         absent.vmlinux()
+
+
+@pytest.mark.long
+def test_a_stock_kernel_and_a_module_come_from_the_server(
+    stock_kernel: StockKernel, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the kernel is on this machine but its build-ids: lines and variables come from elsewhere."""
+    served, work = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("debuginfod")
+    local = {"vmlinux": stock_kernel.vmlinux, "veth": stock_kernel.module(VETH)}
+    ids, expected = {}, {}
+    for name, path in local.items():
+        shutil.copy(path, served / name)
+        with DebugImage.open(path) as image:
+            ids[name] = image.build_id or ""
+            if name == "vmlinux":
+                address = image.symbols.named("ip_rcv_core")[0].address
+                expected = {at: image.source_line(at) for at in range(address, address + 200, 8)}
+                table = build_table(image, [address]).to_bytes()
+    running = serve(served, work, ids["veth"], ids["vmlinux"], 300)
+    try:
+        monkeypatch.setenv("DEBUGINFOD_URLS", running.url)
+        monkeypatch.setenv("DEBUGINFOD_CACHE_PATH", str(work / "cache"))
+        asked: list[int | None] = []
+        client = Debuginfod(confirm=lambda size: not asked.append(size))
+        files = DebugFiles(stock_kernel.release, ids["vmlinux"], client, root=work / "empty")
+        path = files.vmlinux()
+        assert asked == [stock_kernel.vmlinux.stat().st_size]
+        assert work / "cache" in path.parents
+        with DebugImage.open(path) as image:
+            assert image.build_id == ids["vmlinux"]
+            assert {at: image.source_line(at) for at in expected} == expected
+            assert build_table(image, [min(expected)]).to_bytes() == table
+        module = files.module("veth", ids["veth"])
+        assert module
+        with DebugImage.open(module) as image:
+            assert image.symbols.named("veth_xmit")
+        before = running.requests()
+        again = DebugFiles(stock_kernel.release, ids["vmlinux"], Debuginfod(), root=work / "empty")
+        assert again.vmlinux() == path, "fetched once, and not asked for again"
+        assert running.requests() == before
+    finally:
+        running.stop()
