@@ -30,12 +30,13 @@ for wire in 1 2; do
 done
 """
 
-#: The first two are wanted. The others differ in one thing each: the mark, the device, the namespace.
+#: The first two are wanted, of mark 0x107 (ping takes decimals only). The others differ in one thing each:
+#: the mark, the device, the namespace.
 TRAFFIC = """
-ip netns exec ky ping -q -c 2 -i 0.2 -m 0x107 -W 5 10.41.0.2
-ip netns exec ky ping -q -c 1 -m 0x108 -W 5 10.41.0.2
-ip netns exec ky ping -q -c 1 -m 0x107 -W 5 10.42.0.2
-ip netns exec kz ping -q -c 1 -m 0x107 -W 5 10.41.0.1
+ip netns exec ky ping -q -c 2 -i 0.2 -m 263 -W 5 10.41.0.2
+ip netns exec ky ping -q -c 1 -m 264 -W 5 10.41.0.2
+ip netns exec ky ping -q -c 1 -m 263 -W 5 10.42.0.2
+ip netns exec kz ping -q -c 1 -m 263 -W 5 10.41.0.1
 """
 
 

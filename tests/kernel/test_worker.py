@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 #: Minutes under emulation: see CONTRIBUTING.
 pytestmark = pytest.mark.long
 
+#: Of ip_rcv_core, at most: so many events has a packet there, in which nothing is a loop.
+INSTRUCTIONS = 210
+
 INSIDE = Path(__file__).with_name("worker_inside.py")
 ROOT = Path(__file__).parents[2]
 
@@ -24,16 +27,19 @@ def flood(lab: Lab, ring_bytes: int) -> dict[str, Any]:
     return dict(json.loads(lab.check_output(command, timeout=240, env={"PYTHONPATH": str(ROOT)})))
 
 
-@pytest.mark.parametrize("ring_bytes", [1 << 14, 16 << 20])
+@pytest.mark.parametrize("ring_bytes", [1 << 14, 64 << 20])
 def test_sent_is_stored_and_lost_and_what_the_kernel_counted(lab: Lab, ring_bytes: int) -> None:
-    """800 packets, each some hundred instructions; a ring of 16 KiB holds 34 of them, one of 16 MiB all."""
+    """800 packets, each some hundred instructions; a ring of 16 KiB holds 34 of them, one of 64 MiB all.
+
+    However late the worker comes: a slow machine does not let it keep up.
+    """
     told = flood(lab, ring_bytes)
     events, lost, missed = told["summary"]
     assert told["sent"] > 800 * 60
     assert told["stored"] == events == told["distinct"]
     assert told["sent"] == events + lost
     assert (lost > 0) == (ring_bytes < 1 << 20)
-    # the last event of a CPU may be among the lost: nothing comes after that could show the gap
-    assert 0 <= lost - told["gaps"] <= lost / 2
+    # those lost in a CPU's last ping, after its last event stored: nothing comes later that shows that gap
+    assert 0 <= lost - told["gaps"] <= told["cpus"] * 2 * INSTRUCTIONS
     # probes hit while a program was running already are in the kernel's count, and in nobody's events
     assert 0 <= told["hits"] - told["sent"] <= max(missed, told["skipped"])

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from ktcpdump_tui.capture.options import CaptureOptions
@@ -23,6 +24,17 @@ def hits() -> int:
     return sum(int(count) for name, count, _ in rows if name.startswith(("on_instruction", "on_entry")))
 
 
+def settle(session: CaptureSession) -> None:
+    """Wait until the worker has stored all that was not lost; a minute at most."""
+    assert session._worker is not None
+    assert session._program is not None
+    counters = session._program.counters
+    end = time.monotonic() + 60
+    while counters.sent() != session._worker.counts.stored + counters.losses()["ring buffer full"]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def main() -> None:
     """Capture, count in four places, and tell."""
     image, ring_bytes = Path(sys.argv[1]), int(sys.argv[2])
@@ -36,6 +48,11 @@ def main() -> None:
         program = session._program
         assert program is not None
         subprocess.run(["ping", "-q", "-f", "-c", "400", "127.0.0.1"], check=True, stdout=subprocess.DEVNULL)
+        # an event on each CPU after the flood: only that can tell how many were lost before it
+        for cpu in sorted(os.sched_getaffinity(0)):
+            settle(session)
+            ping = ["taskset", "-c", str(cpu), "ping", "-q", "-c", "1", "127.0.0.1"]
+            subprocess.run(ping, check=True, stdout=subprocess.DEVNULL)
         session._detach()
         told = {"hits": hits(), "sent": program.counters.sent(), "skipped": program.skipped()}
         session.stop()

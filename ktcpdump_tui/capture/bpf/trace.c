@@ -455,15 +455,19 @@ static __always_inline u32 netns_of(const u8 *skb)
     return net ? read_u32(net + O_NET_INUM) : 0;
 }
 
-/* 1: selected, 0: not selected, -1: the packet has no header yet, ask again later. */
+/* 1: selected, 0: not selected, -1: the packet has no header yet, ask again later. Its mark and device are
+ * set while it is made, too: what has the wrong ones before it has a header may get others. */
 static __always_inline int decide(u64 address, struct scratch *s)
 {
     struct extent extent = {};
     if (bpf_probe_read_kernel(s->skb, SKB_BYTES, (void *)address))
         return -1;
+#if SELECT_MARK || SELECT_IFNAME || SELECT_NETNS || !KTD_FILTER_ALL
+    int complete = find_extent(s->skb, &extent);
+#endif
 #if SELECT_MARK
     if ((FIELD(u32, s->skb, O_MARK) & MARK_MASK) != MARK_VALUE)
-        return 0;
+        return complete ? 0 : -1;
 #endif
 #if SELECT_IFNAME
     {
@@ -473,7 +477,7 @@ static __always_inline int decide(u64 address, struct scratch *s)
             return -1;
         bpf_probe_read_kernel_str(name, sizeof(name), (void *)(dev + O_DEV_NAME));
         if (name[0] != IFNAME_LOW || name[1] != IFNAME_HIGH)
-            return 0;
+            return complete ? 0 : -1;
     }
 #endif
 #if SELECT_NETNS
@@ -482,11 +486,11 @@ static __always_inline int decide(u64 address, struct scratch *s)
         if (!netns)
             return -1;
         if (netns != NETNS)
-            return 0;
+            return complete ? 0 : -1;
     }
 #endif
 #if !KTD_FILTER_ALL
-    if (!find_extent(s->skb, &extent))
+    if (!complete)
         return -1;
     u64 caplen = at_most(extent.caplen, KTD_FILTER_SNAPLEN);
     u32 wirelen = extent.wirelen;
