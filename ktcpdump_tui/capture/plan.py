@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.capture.code import PADDING, first_instruction, leaves, trailing_padding
+from ktcpdump_tui.capture.pieces import Piece, refuse_early, too_many
 from ktcpdump_tui.capture.resolve import Target, is_fragment
 from ktcpdump_tui.capture.spec import Want
 from ktcpdump_tui.debuginfo.disasm import disassemble
@@ -30,12 +31,6 @@ _ENTRY_BYTES: Final = 4 + 5 + 15
 
 #: From so many functions on, an index of all names is quicker than looking up each.
 _MANY: Final = 64
-
-#: SPECs listed in a message; the rest is counted.
-_LISTED: Final = 5
-
-#: Bytes of code per instruction, roughly, where a count is refused before anything is decoded.
-_BYTES_PER_INSTRUCTION: Final = 4.3
 
 _TRAP: Final = "the kernel allows no probe on a trap"
 _ENDBR: Final = "endbr64: the probe is on the instruction after it"
@@ -102,25 +97,6 @@ class Plan:
         )
 
 
-@dataclass(slots=True)
-class _Piece:
-    """What is asked of one function so far: its own symbol, its fragments, the addresses asked for."""
-
-    symbol: Symbol
-    function: str
-    fragments: list[Symbol] = field(default_factory=list)
-    entry: bool = False
-    #: Pieces of which every instruction is asked for, by address.
-    whole: set[int] = field(default_factory=set)
-    #: Single addresses, each with the SPEC that asked for it and whether a wrong one is the user's mistake.
-    addresses: dict[int, tuple[str, bool]] = field(default_factory=dict)
-    specs: set[str] = field(default_factory=set)
-
-    @property
-    def only_entry(self) -> bool:
-        return not self.whole and not self.addresses
-
-
 class Planner:
     """Builds plans from targets; everything about the running kernel is handed in."""
 
@@ -161,7 +137,7 @@ class Planner:
         pieces = self._pieces(list(targets))
         self._many = len(pieces) > _MANY
         if max_probes is not None:
-            _refuse_early(pieces, max_probes)
+            refuse_early(pieces, max_probes)
         functions: list[PlannedFunction] = []
         instructions: list[Instruction] = []
         function_of: list[int] = []
@@ -177,7 +153,7 @@ class Planner:
                 asked[spec] = asked.get(spec, 0) + count
         total = sum(one.probe is ProbeState.ATTACHED for one in instructions)
         if max_probes is not None and total > max_probes:
-            raise _too_many(total, asked, max_probes)
+            raise too_many(total, asked, max_probes)
         if self._frames and instructions:
             rules = self._frames([one.address for one in instructions])
             instructions = [replace(one, frame=rule) for one, rule in zip(instructions, rules, strict=True)]
@@ -185,9 +161,9 @@ class Planner:
 
     # ---- what belongs together
 
-    def _pieces(self, targets: list[Target]) -> list[_Piece]:
+    def _pieces(self, targets: list[Target]) -> list[Piece]:
         """Gather the targets by function; fragments join the function they were split from."""
-        pieces: dict[int, _Piece] = {}
+        pieces: dict[int, Piece] = {}
         for target in targets:
             if not is_fragment(target.symbol):
                 self._ask(pieces, target, target.symbol)
@@ -196,8 +172,8 @@ class Planner:
                 self._ask(pieces, target, self._parent(target.symbol, pieces))
         return list(pieces.values())
 
-    def _ask(self, pieces: dict[int, _Piece], target: Target, owner: Symbol) -> None:
-        piece = pieces.setdefault(owner.address, _Piece(owner, target.function))
+    def _ask(self, pieces: dict[int, Piece], target: Target, owner: Symbol) -> None:
+        piece = pieces.setdefault(owner.address, Piece(owner, target.function))
         piece.specs.add(target.spec.text)
         symbol = target.symbol
         if symbol.address != owner.address and symbol not in piece.fragments:
@@ -210,7 +186,7 @@ class Planner:
             exact = target.want is Want.OFFSET
             piece.addresses |= dict.fromkeys(target.addresses, (target.spec.text, exact))
 
-    def _parent(self, fragment: Symbol, pieces: Mapping[int, _Piece]) -> Symbol:
+    def _parent(self, fragment: Symbol, pieces: Mapping[int, Piece]) -> Symbol:
         """Return the function a ``.cold`` fragment was split from."""
         name = fragment.name.partition(".cold")[0]
         candidates = {
@@ -247,7 +223,7 @@ class Planner:
         ]
         return decoded
 
-    def _entry_only(self, piece: _Piece) -> list[Instruction]:
+    def _entry_only(self, piece: Piece) -> list[Instruction]:
         """Decode only the instruction that the entry's probe is put on."""
         symbol = piece.symbol
         try:
@@ -292,7 +268,7 @@ class Planner:
                 self._alike[code] = known
         return known
 
-    def _decode(self, piece: _Piece) -> list[Instruction]:
+    def _decode(self, piece: Piece) -> list[Instruction]:
         found: list[Instruction] = []
         for symbol in (piece.symbol, *piece.fragments):
             code = self._disassemble(symbol)
@@ -327,13 +303,13 @@ class Planner:
             refusal = self._reserved.reason(one.address)
         return replace(one, probe=ProbeState.REFUSED if refusal else ProbeState.ATTACHED, refusal=refusal)
 
-    def _move_from_endbr(self, piece: _Piece, code: list[Instruction]) -> list[Instruction]:
+    def _move_from_endbr(self, piece: Piece, code: list[Instruction]) -> list[Instruction]:
         """Where the entry's ``endbr64`` was asked for by address or line, probe the instruction after it."""
         if len(code) > 1 and code[0].code in ENDBR and code[0].address in piece.addresses:
             code[1] = self._mark(replace(code[1], probe=ProbeState.ATTACHED), asked=True)
         return code
 
-    def _check_addresses(self, piece: _Piece, code: Sequence[Instruction]) -> None:
+    def _check_addresses(self, piece: Piece, code: Sequence[Instruction]) -> None:
         known = {one.address: one for one in code}
         for address, (spec, exact) in piece.addresses.items():
             if not exact:
@@ -361,7 +337,7 @@ class Planner:
         same = self._kallsyms.find(symbol.name, symbol.module or "vmlinux")
         return len({one.address for one in same if one.is_text}) == 1
 
-    def _function(self, number: int, piece: _Piece, code: Sequence[Instruction]) -> PlannedFunction:
+    def _function(self, number: int, piece: Piece, code: Sequence[Instruction]) -> PlannedFunction:
         symbol = piece.symbol
         arguments = self._types.skb_arguments(symbol) if self._types and self._is_only_one(symbol) else None
         if arguments is None and self._arguments is not None:
@@ -390,36 +366,4 @@ def _inside_instruction(spec: str, address: int, code: Sequence[Instruction]) ->
     return UsageError(
         f"-i {spec}: this is inside the instruction {around.ksym} ({around.text})",
         f"the nearest instructions begin at {around.symbol}+{around.offset} and {around.symbol}+{after}",
-    )
-
-
-def _refuse_early(pieces: Sequence[_Piece], most: int) -> None:
-    """Refuse what is far beyond the budget before all of it is decoded."""
-    total = 0
-    asked: dict[str, int] = {}
-    for one in pieces:
-        count = len(one.addresses) or int(one.only_entry)
-        for symbol in (one.symbol, *one.fragments):
-            if symbol.address in one.whole:
-                count += int(symbol.size / _BYTES_PER_INSTRUCTION)
-        total += count
-        for spec in one.specs:
-            asked[spec] = asked.get(spec, 0) + count
-    if total > 2 * most:
-        raise _too_many(total, asked, most, "about ")
-
-
-def _too_many(total: int, asked: Mapping[str, int], most: int, about: str = "") -> UsageError:
-    """Return the refusal of ``total`` probes; ``asked`` are those of each SPEC."""
-    if len(asked) == 1:
-        who = f"-i {next(iter(asked))} asks for {about}{total:,} probes"
-    else:
-        largest = sorted(asked.items(), key=lambda item: -item[1])
-        each = [f"{spec}: {about}{count:,}" for spec, count in largest[:_LISTED]]
-        if len(largest) > _LISTED:
-            each.append(f"{len(largest) - _LISTED} more")
-        who = f"these SPECs ask for {about}{total:,} probes ({', '.join(each)})"
-    return UsageError(
-        f"{who}, and --max-probes allows {most:,}",
-        "ask for less (symbol:* probes lines instead of instructions), or raise --max-probes",
     )

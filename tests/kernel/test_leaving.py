@@ -37,7 +37,7 @@ def inside(lab: Lab, *words: str, timeout: float) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def killed(lab: Lab) -> dict[str, Any]:
-    return inside(lab, "kills", str(KILLS), "3", timeout=1200)
+    return inside(lab, "kills", str(KILLS), "3", timeout=2400)
 
 
 @pytest.fixture(scope="module")
