@@ -16,10 +16,7 @@ from ktcpdump_tui.capture.attach import KprobeEvents
 from ktcpdump_tui.capture.compiling import ROOM, compiling, program_text
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
 from ktcpdump_tui.capture.guard import TRAP_NS, RateGuard, measure_trap
-from ktcpdump_tui.capture.hooks import (
-    BUILDER,
-    hook_addresses,
-)
+from ktcpdump_tui.capture.hooks import BUILDER, hook_addresses
 from ktcpdump_tui.capture.later import HitTap, LaterLines
 from ktcpdump_tui.capture.multi import attach_multi
 from ktcpdump_tui.capture.notetap import FreeTap
@@ -290,7 +287,9 @@ class CaptureSession:
             self.stop("packets")  # what they still did was wanted too
         if options.duration is not None and now - self._started >= options.duration:
             self.stop("duration")
-        if self._command is not None and self._command.poll() is not None:
+        if self._command is not None and (status := self._command.poll()) is not None:
+            if status:
+                self.messages.append(f"--cmd: the command failed (status {status})")
             threading.Timer(_LINGER, self.stop, ("command",)).start()
             self._command = None
         if self._guard is not None and self._guard.check(spent):

@@ -90,3 +90,9 @@ def test_a_duration_ends_the_capture(capture: Callable[..., Captured]) -> None:
     got = capture(["--json", "-i", "ip_rcv", "--duration", "1", "udp port 9"], timeout=120)
     assert got.json[-1]["ended_by"] == "duration"
     assert got.json[-1]["events"] == 0
+
+
+def test_a_command_that_fails_is_said(capture: Callable[..., Captured]) -> None:
+    got = capture(["--json", "-i", "ip_rcv", "--cmd", "exit 3", "udp port 9"], timeout=120)
+    assert got.json[-1]["ended_by"] == "command"
+    assert "--cmd: the command failed (status 3)" in got.stderr.splitlines()
