@@ -7,7 +7,7 @@ pointers; further away only their names and sizes are kept, since the memory the
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.leb import read_uleb
@@ -149,9 +149,26 @@ class TypeCollector:
             die, number, level = self._pending.popleft()
             if level > self._levels[number]:
                 continue
-            self.table.records[number][4] = [
-                self._member(child, level) for child in die.children() if child.tag == dwarf.TAG_MEMBER
-            ]
+            self.table.records[number][4] = self._members(die, level)
+
+    def _members(self, die: Die, level: int) -> list[list[object]]:
+        """Return the rows of a structure's members. Half of the time of a table is spent here."""
+        rows: list[list[object]] = []
+        unit = die.unit
+        entries, start, string = id(unit.entries), unit.offset, unit.entries.string
+        numbers, levels = self._numbers, self._levels
+        for child in die.children():
+            plain = child.layout.plain
+            if plain is not None:
+                name, kind, offset = plain
+                values: tuple[Any, ...] = child.values
+                number = numbers.get((entries, start + values[kind]))
+                if number is None or level < levels[number]:
+                    number = self._target(child, level, 0)
+                rows.append([string(values[name]), number, values[offset] * 8, 0])
+            elif child.tag == dwarf.TAG_MEMBER:
+                rows.append(self._member(child, level))
+        return rows
 
     def _member(self, die: Die, level: int) -> list[object]:
         kind = self._target(die, level, 0)

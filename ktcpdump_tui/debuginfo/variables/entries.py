@@ -46,6 +46,9 @@ STRING_INDEXES: Final = frozenset(
 _ADDRESS_INDEXES: Final = frozenset(
     {dwarf.FORM_ADDRX, dwarf.FORM_ADDRX1, dwarf.FORM_ADDRX2, dwarf.FORM_ADDRX3, dwarf.FORM_ADDRX4}
 )
+_OF_MEMBER: Final = (dwarf.AT_NAME, dwarf.AT_TYPE, dwarf.AT_DATA_MEMBER_LOCATION)
+_BITFIELD: Final = frozenset({dwarf.AT_BIT_SIZE, dwarf.AT_BIT_OFFSET, dwarf.AT_DATA_BIT_OFFSET})
+_CONSTANTS: Final = frozenset({dwarf.FORM_DATA1, dwarf.FORM_DATA2, dwarf.FORM_DATA4, dwarf.FORM_UDATA})
 #: Forms without bytes in the entry: the value is in the abbreviation.
 _EMPTY: Final = frozenset({dwarf.FORM_IMPLICIT_CONST, dwarf.FORM_FLAG_PRESENT})
 
@@ -53,7 +56,7 @@ _EMPTY: Final = frozenset({dwarf.FORM_IMPLICIT_CONST, dwarf.FORM_FLAG_PRESENT})
 class Layout:
     """One abbreviation prepared for unpacking; ``index`` says where an attribute's value is."""
 
-    __slots__ = ("children", "constants", "forms", "index", "parts", "sibling", "tag", "whole")
+    __slots__ = ("children", "constants", "forms", "index", "parts", "plain", "sibling", "tag", "whole")
 
     def __init__(self, abbreviation: Abbreviation, unit: Unit) -> None:
         self.tag = abbreviation.tag
@@ -83,6 +86,24 @@ class Layout:
         self.whole = parts[0] if len(parts) == 1 and isinstance(parts[0], struct.Struct) else None
         self.parts = tuple(parts)
         self.sibling = self.index.get(dwarf.AT_SIBLING, -1)
+        self.plain = self._plain_member()
+
+    def _plain_member(self) -> tuple[int, int, int] | None:
+        """Return where name, type and offset in bytes are, if this is what nearly every member is like.
+
+        That is: no bitfield, its name in .debug_str, its type in the same unit, its offset a number.
+        """
+        places = [self.index.get(attribute) for attribute in _OF_MEMBER]
+        if self.tag != dwarf.TAG_MEMBER or None in places or not _BITFIELD.isdisjoint(self.index):
+            return None
+        name, kind, offset = (place or 0 for place in places)
+        usual = (
+            self.forms[name] == dwarf.FORM_STRP
+            and self.forms[kind] == dwarf.FORM_REF4
+            and self.forms[offset] in _CONSTANTS
+            and _BITFIELD.isdisjoint(self.constants)
+        )
+        return (name, kind, offset) if usual else None
 
 
 class Die:
@@ -322,6 +343,7 @@ class Entries:
         self.data = reader.section(".debug_info")
         self._strings = reader.section(".debug_str")
         self._units: dict[int, UnitEntries] = {}
+        self._known: dict[int, str] = {}
         self._supplementary: Entries | None = None
 
     @property
@@ -344,7 +366,10 @@ class Entries:
 
     def string(self, offset: int) -> str:
         """Return the string at ``offset`` of .debug_str."""
-        return _terminated(self._strings, offset).decode("utf-8", "replace")
+        known = self._known.get(offset)
+        if known is None:
+            known = self._known[offset] = _terminated(self._strings, offset).decode("utf-8", "replace")
+        return known
 
 
 def _as_index(value: Raw) -> int:
