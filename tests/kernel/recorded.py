@@ -24,8 +24,7 @@ def recorded(
 ) -> Iterator[tuple[Trace, str]]:
     """Capture in the guest with ``words`` (``how`` as for ``harness.capture``); yield trace and stderr.
 
-    Without ``symbols`` the kernel's debug symbols are not named, and the guest has none where they are looked
-    for.
+    Without ``symbols`` they are not named: the guest may find them.
     """
     debug = ["-d", str(lab.vmlinux)] if symbols else []
     got = capture(lab, ["--no-tui", "-o", "-", *debug, *words], **how)

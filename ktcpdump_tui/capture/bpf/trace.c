@@ -192,6 +192,15 @@ BPF_RINGBUF_OUTPUT(notes, NOTE_PAGES);
 /* Unrolled loops cost the compiler seconds and the program nothing but size. */
 #define ROLLED _Pragma("clang loop unroll(disable)")
 
+/* volatile: else clang makes it a call of memset, which BPF has for 1,024 bytes at most. */
+static __always_inline void clear(volatile u64 *words, u32 count)
+{
+    u32 i;
+    ROLLED
+    for (i = 0; i < count; i++)
+        words[i] = 0;
+}
+
 #define FIELD(type, base, offset) (*(type *)((u8 *)(base) + (offset)))
 
 /* The verifier must see the bound on the very register that goes into the helper: no 32-bit copies of it. */
@@ -555,9 +564,7 @@ static __always_inline u64 snapshot(u64 skb, u32 packet, struct scratch *s, stru
 
     s->pending.cut = 0;
     u64 *words = (u64 *)((u8 *)state + STATE_FIXED);
-    ROLLED
-    for (i = 0; i < STATE_WORDS; i++)
-        words[i] = 0;
+    clear(words, STATE_WORDS);
     state->skb = skb;
     bpf_probe_read_kernel(state->skb_bytes, SKB_BYTES, (void *)skb);
     state->dev = FIELD(u64, state->skb_bytes, O_DEV);
@@ -684,10 +691,7 @@ static __always_inline int record(struct pt_regs *ctx)
     u64 room = at_most(stack_base(sp) + STACK_SIZE - sp, STACK_BYTES);
     if (room < STACK_BYTES) {
         /* Near the top of the stack the window is shorter; the rest reads as zero. */
-        int i;
-        ROLLED
-        for (i = 0; i < STACK_BYTES / 8; i++)
-            ((u64 *)e->stack)[i] = 0;
+        clear((u64 *)e->stack, STACK_BYTES / 8);
         if (bpf_probe_read_kernel(e->stack, room, (void *)sp))
             flags |= EVENT_STACK_UNREADABLE;
     } else if (bpf_probe_read_kernel(e->stack, STACK_BYTES, (void *)sp)) {
