@@ -192,13 +192,18 @@ BPF_RINGBUF_OUTPUT(notes, NOTE_PAGES);
 /* Unrolled loops cost the compiler seconds and the program nothing but size. */
 #define ROLLED _Pragma("clang loop unroll(disable)")
 
-/* volatile: else clang makes it a call of memset, which BPF has for 1,024 bytes at most. */
-static __always_inline void clear(volatile u64 *words, u32 count)
+/* clang makes the loop a memset, which BPF has as stores one by one, 128 at most: volatile words stay a loop. */
+static __always_inline void clear(u64 *words, u32 count)
 {
+    volatile u64 *many = words;
     u32 i;
     ROLLED
-    for (i = 0; i < count; i++)
-        words[i] = 0;
+    for (i = 0; i < count; i++) {
+        if (count > 128)
+            many[i] = 0;
+        else
+            words[i] = 0;
+    }
 }
 
 #define FIELD(type, base, offset) (*(type *)((u8 *)(base) + (offset)))
