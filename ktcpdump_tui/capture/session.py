@@ -129,6 +129,7 @@ class CaptureSession:
             self.messages += kernel.without_symbols(plan.instructions)
             if options.guard:
                 self._trap_site = kernel.trap_site()
+            self._progress("compiling the BPF program", 0, 0)
             program = self._program = compiled.result()
         program.load_instructions(probes.table.values())
         program.set_packet_limit(options.packets or 0)
