@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import breakpoints, stepping
 from ktcpdump_tui.trace.stepping import Stop
-from ktcpdump_tui.tui.stop_search import StopSearch
+from ktcpdump_tui.tui.stop_search import Found, StopSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.stops import Rule
     from ktcpdump_tui.tui.value_fields import Values
+
+#: Seconds after which a growing trace is looked at again.
+_LOOK_AGAIN: Final = 0.05
 
 #: gdb's words that take a count.
 WORDS: Final = ("step", "next", "stepi", "finish", "until", "advance", "continue")
@@ -61,11 +65,18 @@ class Arrival:
 
 
 class TraceStepper:
-    """Made in the interface's thread, used in another: the trace is opened at the first step."""
+    """Made in the interface's thread, used in another: the trace is opened at the first step.
+
+    ``grows`` tells whether more may be written to the trace; ``continue`` waits for it then.
+    """
 
     def __init__(
-        self, open_trace: Callable[[], Trace], make_values: Callable[[Trace], Values | None]
+        self,
+        open_trace: Callable[[], Trace],
+        make_values: Callable[[Trace], Values | None],
+        grows: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._grows = grows
         self._open_trace, self._make_values = open_trace, make_values
         self._steppers: dict[bool, stepping.Stepper] = {}
         self._search: StopSearch | None = None
@@ -120,6 +131,8 @@ class TraceStepper:
 
         if word == "continue":
             hit = search.next(order.rules, no, reverse, order.packet, cancelled)
+            if hit.no is None and not reverse:
+                hit = self._await_hit(search, order, hit, cancelled)
             if hit.no is None:
                 return Arrival(None, "given up" if cancelled() else "", None, hit.passed)
             return Arrival(Stop(hit.no), hit.note, hit.number, hit.passed)
@@ -141,6 +154,34 @@ class TraceStepper:
         if hit.no is not None and (stop is None or (hit.no > stop.no if reverse else hit.no < stop.no)):
             return Arrival(Stop(hit.no), hit.note, hit.number, hit.passed)
         return Arrival(stop)
+
+    def _await_hit(
+        self, search: StopSearch, order: StepOrder, hit: Found, cancelled: Callable[[], bool]
+    ) -> Found:
+        """Return where continue stops in what is still written, as a debugger waits for a running program."""
+        looked = len(self._trace)
+        passed = dict(hit.passed)
+        while hit.no is None and not cancelled():
+            grows = self._grows()  # asked before the trace is read: what came last is then seen
+            self._trace.refresh()
+            if len(self._trace) > looked:
+                if any(rule.kind == "catch" for rule in order.rules):
+                    # That a packet was dropped may be known some time after its last event.
+                    passed = {}
+                    hit = search.next(order.rules, self._at.no, False, order.packet, cancelled)
+                else:
+                    rules = [
+                        replace(one, ignore=one.ignore - passed.get(one.number, 0)) for one in order.rules
+                    ]
+                    hit = search.next(rules, looked, False, order.packet, cancelled)
+                looked = len(self._trace)
+                for number, times in hit.passed.items():
+                    passed[number] = passed.get(number, 0) + times
+            elif grows:
+                time.sleep(_LOOK_AGAIN)
+            else:
+                break
+        return replace(hit, passed=passed)
 
     def _step(self, word: str, reverse: bool, order: StepOrder) -> Stop | None:
         stepper, no, up = self._steppers[order.across], self._at.no, self._at.up

@@ -8,6 +8,7 @@ from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace.stepping import Stop
 from ktcpdump_tui.tui.background import Background
 from ktcpdump_tui.tui.banner import Banner
+from ktcpdump_tui.tui.ports import CaptureState
 from ktcpdump_tui.tui.source_view import SourceView
 from ktcpdump_tui.tui.stepper import StepOrder, TraceStepper
 from ktcpdump_tui.tui.stops_screen import StopsScreen
@@ -26,7 +27,8 @@ class SteppingApp(TraceApp):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._stepper = TraceStepper(self.open_trace, self.make_values)
+        self._stepper = TraceStepper(self.open_trace, self.make_values, self._grows)
+        self._awaited = False
         self._serial = 0
         self._count = 0
         self._superseded: set[int] = set()
@@ -38,6 +40,13 @@ class SteppingApp(TraceApp):
             self, "stepping", self._stepper.step, self._stepped, self.fail, newest=False
         )
         self._background.append(self.stepping)
+
+    def on_unmount(self) -> None:
+        """Let the thread end."""
+        self.give_up()
+
+    def _grows(self) -> bool:
+        return self.control is not None and self.control.state is not CaptureState.ENDED
 
     # Steps
 
@@ -115,6 +124,9 @@ class SteppingApp(TraceApp):
         )
 
     def _order(self, command: str, start: Stop | None = None, **details: Any) -> None:
+        if self._awaited:
+            self.supersede()  # a stop that may never come
+        self._awaited = command == "continue" and self._grows()
         if start is None and not self.stepping.busy:
             start = Stop(self.navigator.current, self.navigator.level)
         self._serial += 1
@@ -127,7 +139,8 @@ class SteppingApp(TraceApp):
 
     def _still(self, serial: int) -> None:
         if self.shown and self.stepping.busy and serial == self._serial:
-            self.notice("searching … Esc gives up")
+            still = ", also in what is still to come" if self._awaited else ""
+            self.notice(f"searching{still} … Esc gives up")
 
     def supersede(self) -> None:
         """Give up the last step in silence: another one takes its place."""
@@ -147,6 +160,8 @@ class SteppingApp(TraceApp):
         if order.serial in self._superseded:
             self._superseded.discard(order.serial)
             return
+        if order.serial == self._serial:
+            self._awaited = False
         stops = self.navigator.stops
         for number, times in arrival.passed.items():
             stops.passed(number, times)

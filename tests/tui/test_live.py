@@ -175,3 +175,34 @@ async def test_the_trace_may_grow_behind_the_help(debugger, capture):
         await driver.until(lambda: driver.no == PER_PACKET)
         await driver.press("escape")
         assert f"{PER_PACKET}/{PER_PACKET}" in driver.text("#status")
+
+
+async def test_continue_waits_for_what_is_still_to_come(debugger, capture):
+    capture.packet()
+    control = Control()
+    async with debugger(capture.path, control=control) as driver:
+        await driver.enter(":1")
+        await driver.enter(":b ip_demo_rcv+0")
+        driver.send("c")
+        await driver.pilot.pause(0.8)
+        assert driver.no == 1
+        assert "still to come" in driver.text("#banner")
+        capture.packet()
+        await driver.until(lambda: driver.no == PER_PACKET + 1, "the next packet's first instruction")
+        assert "breakpoint 1" in driver.text("#banner")
+
+        driver.send("c")
+        await driver.pilot.pause(0.1)
+        await driver.press("i")
+        assert driver.no == PER_PACKET + 2, "another step does not wait for it"
+
+        driver.send("c")
+        await driver.pilot.pause(0.1)
+        await driver.press("escape")
+        assert driver.no == PER_PACKET + 2
+
+        driver.send("c")
+        await driver.pilot.pause(0.1)
+        control.state = CaptureState.ENDED
+        await driver.until(lambda: "no later event" in driver.text("#banner"))
+        assert driver.no == PER_PACKET + 2
