@@ -24,7 +24,7 @@ def test_what_capture_names_can_be_followed(lab: Lab, tmp_path: Path) -> None:
     lab.check_output("ip link set lo up")
     words = ("-i", "ip_output,dev_hard_start_xmit", "--capture", "skb->sk", "-S", "0", "--stack", "4096")
     selected = f"udp dst port {PORT}"
-    with recorded(lab, tmp_path / "sock.ktrace", (*words, selected), traffic=SEND) as (trace, _):
+    with recorded(lab, tmp_path / "sock.ktrace", (*words, selected), traffic=SEND, timeout=300) as (trace, _):
         assert trace.header.stack_bytes == 4096
         values = TraceValues(trace)
         events = list(trace.events(1, trace.summary.events))  # type: ignore[union-attr]
@@ -51,7 +51,7 @@ def test_without_debug_symbols_there_are_offsets_and_instructions(lab: Lab, tmp_
     words = ("-i", "ip_rcv_core+*,ip_rcv", "icmp[icmptype] == icmp-echo")
     lab.check_output("mount -t tmpfs nothing /usr/lib/debug")
     try:
-        with recorded(lab, path, words, symbols=False, traffic=ping) as (trace, stderr):
+        with recorded(lab, path, words, symbols=False, traffic=ping, timeout=300) as (trace, stderr):
             without_symbols(lab, trace, stderr)
             count = trace.summary.events  # type: ignore[union-attr]
     finally:
