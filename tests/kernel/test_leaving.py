@@ -67,7 +67,7 @@ def test_the_next_start_removes_what_a_killed_one_left(killed: dict[str, Any]) -
 def test_another_tools_probe_counts_on(killed: dict[str, Any]) -> None:
     """It sits on an instruction of ours, and sees each packet once; up to 2 are on their way at the ends."""
     assert killed["touched"] == 0
-    assert killed["packets"] > 1000
+    assert killed["packets"] > 500
     assert abs(killed["other hits"] - killed["packets"]) <= 4
 
 
