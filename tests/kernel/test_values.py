@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ktcpdump_tui.trace.values import TraceValues
 from tests.kernel.recorded import recorded
 
@@ -44,6 +46,7 @@ def test_what_capture_names_can_be_followed(lab: Lab, tmp_path: Path) -> None:
             assert beyond.text == "<not captured>", "a struct inet_sock is larger than what is kept"
 
 
+@pytest.mark.long
 def test_without_debug_symbols_there_are_offsets_and_instructions(lab: Lab, tmp_path: Path) -> None:
     path = tmp_path / "bare.ktrace"
     lab.check_output("ip link set lo up")
