@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 def flood(lab: Lab, ring_bytes: int) -> dict[str, Any]:
     command = [sys.executable, str(INSIDE), str(lab.vmlinux), str(ring_bytes)]
-    return dict(json.loads(lab.check_output(command, timeout=240, env={"PYTHONPATH": str(ROOT)})))
+    return dict(json.loads(lab.check_output(command, timeout=480, env={"PYTHONPATH": str(ROOT)})))
 
 
 @pytest.mark.parametrize("ring_bytes", [1 << 14, 64 << 20])

@@ -25,11 +25,11 @@ def hits() -> int:
 
 
 def settle(session: CaptureSession) -> None:
-    """Wait until the worker has stored all that was not lost; a minute at most."""
+    """Wait until the worker has stored all that was not lost; three minutes at most."""
     assert session._worker is not None
     assert session._program is not None
     counters = session._program.counters
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while counters.sent() != session._worker.counts.stored + counters.losses()["ring buffer full"]:
         assert time.monotonic() < end
         time.sleep(0.1)
