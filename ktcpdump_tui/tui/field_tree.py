@@ -8,11 +8,12 @@ from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from ktcpdump_tui.tui import hex_dump
 from ktcpdump_tui.tui.fields import Field, Path, Row, Tone, visible_rows
 from ktcpdump_tui.tui.line_view import LineView, Part, clip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.style import Style
     from textual import events
@@ -25,8 +26,8 @@ class FieldTree(LineView):
         "One section of the inspector. Values that changed since the packet's previous event carry a *."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right", "open(True)", "Open the structure", show=False),
-        Binding("left", "open(False)", "Close it, or go to the one around it", show=False),
+        Binding("right", "open(True)", "Open the structure; the next byte of a dump", show=False),
+        Binding("left", "open(False)", "Close it, or go to the one around it; the byte before", show=False),
         Binding("enter", "toggle_field", "Open or close; go to a frame's event", show=False),
         Binding("delete,x", "remove", "Remove the watch expression", show=False),
     ]
@@ -61,6 +62,7 @@ class FieldTree(LineView):
         self._fields: Sequence[Field] = ()
         self._rows: list[Row] = []
         self._label_width = 12
+        self._column = 0  # the byte in a dump's line that the cursor is on
 
     def show(self, fields: Sequence[Field]) -> None:
         """Show these fields; headings are open unless they were closed by hand."""
@@ -91,13 +93,48 @@ class FieldTree(LineView):
         """Share the width anew between names and values."""
         self._lay_out()
 
+    @property
+    def _byte(self) -> int | None:
+        """The packet's byte under the cursor, None where that is not in a dump or elsewhere."""
+        if not self.has_focus or not self._rows:
+            return None
+        item = self._rows[self.cursor].field
+        return min(item.span[0] + self._column, item.span[1] - 1) if item.dumped and item.span else None
+
+    def _notes(self, y: int) -> Iterator[str]:
+        """Yield what is said after a row's value."""
+        row = self._rows[y]
+        item = row.field
+        if item.was and not item.dumped:
+            yield f"was {item.was}"
+        if item.note:
+            yield item.note
+        if not self.has_focus:
+            return
+        if y == self.cursor:
+            yield hex_dump.place(self._fields, row)
+        elif (byte := self._byte) is not None and row.path == self._rows[self.cursor].path[:-1]:
+            yield hex_dump.said_of(self._fields, byte)
+
+    def _dumped(self, item: Field, byte: int | None, under: Style) -> Iterator[Part]:
+        """Yield a line of a dump; what the cursor is on, or was decoded from, stands out."""
+        palette = self.palette
+        selected = (byte, byte + 1) if byte is not None else None
+        if selected is None and self.has_focus and self._rows:
+            selected = self._rows[self.cursor].field.span
+        for piece in hex_dump.pieces(item, selected):
+            style = palette["changed"] if piece.changed else under
+            yield piece.text, style + palette["current"] if piece.selected else style
+
     def parts(self, y: int) -> tuple[Iterable[Part], Style]:
         """Make one row: change mark, opener, name, value."""
-        palette, row = self.palette, self._rows[y]
+        palette, row, byte = self.palette, self._rows[y], self._byte
         item = row.field
         under = palette["text"]
         if y == self.cursor and self.has_focus:
             under = palette["cursor"]
+        elif byte is not None and hex_dump.linked(row, byte):
+            under = palette["current"]
         opener = " " if item.children is None else "▾" if row.open else "▸"
         name = "  " * row.depth + opener + " " + item.label
         mark = "*" if item.changed and item.tone is not Tone.HEADING else " "
@@ -106,6 +143,7 @@ class FieldTree(LineView):
                 (mark, palette["changed"]),
                 (name, palette["heading"]),
                 ("  " + item.value, palette["dim"]),
+                *(("  " + said, palette["dim"]) for said in self._notes(y) if said),
             ], under
         value_style = palette["changed"] if item.changed else palette[item.tone.value]
         label = clip(name, self._label_width + 2) if item.value else name
@@ -113,9 +151,8 @@ class FieldTree(LineView):
             (mark, palette["changed"]),
             (label, palette["file"]),
             (" ", under),
-            (item.value, value_style),
-            (f"  was {item.was}" if item.was else "", palette["dim"]),
-            ("  " + item.note if item.note else "", palette["dim"]),
+            *(self._dumped(item, byte, palette["text"]) if item.dumped else ((item.value, value_style),)),
+            *(("  " + said, palette["dim"]) for said in self._notes(y) if said),
         ], under
 
     def copied(self) -> str:
@@ -127,11 +164,30 @@ class FieldTree(LineView):
         if not self._rows:
             return
         row = self._rows[self.cursor]
+        if row.field.dumped and self._to_byte(1 if wanted else -1):
+            return
         if row.field.children is not None and row.open is not wanted:
             self.action_toggle_field()
         elif not wanted and row.depth:
             parent = next(i for i in range(self.cursor, -1, -1) if self._rows[i].path == row.path[:-1])
             self.action_move(parent - self.cursor)
+
+    def _to_byte(self, by: int) -> bool:
+        """Go to the next byte of a dump, or the one before; False where that would leave the dump."""
+        item, byte = self._rows[self.cursor].field, self._byte
+        if byte is None or item.span is None:
+            return False
+        first, end = item.span
+        if not first <= byte + by < end:
+            other = self.cursor + by
+            if not 0 <= other < len(self._rows) or not self._rows[other].field.dumped:
+                return by > 0
+            self._column = 0 if by > 0 else item.dumped - 1
+            self.action_move(by)
+            return True
+        self._column = byte + by - first
+        self.refresh()
+        return True
 
     def action_toggle_field(self) -> None:
         """Open what is closed and the other way round; go where the field leads."""
@@ -163,6 +219,10 @@ class FieldTree(LineView):
         if line < len(self._rows):
             again = line == self.cursor
             self.cursor = line
-            if again or event.x + self.scroll_offset.x <= 2 * self._rows[line].depth + 2:
+            at = event.x + self.scroll_offset.x - self._label_width - 4
+            item = self._rows[line].field
+            if item.dumped and item.span and (byte := hex_dump.byte_at(item, at)) is not None:
+                self._column = byte - item.span[0]
+            elif again or event.x + self.scroll_offset.x <= 2 * self._rows[line].depth + 2:
                 self.action_toggle_field()
             self.refresh()

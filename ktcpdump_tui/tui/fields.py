@@ -27,7 +27,9 @@ class Field:
     ``key`` names it among its siblings (the label unless given); ``children`` is None where there are
     none, and empty for what can be opened but has not been asked for yet; ``note`` is shown after the value,
     a type for instance; ``was`` is the value before it changed, None where there was none. ``leads_to`` is
-    the event, and the level of its inline chain, that Enter goes to.
+    the event, and the level of its inline chain, that Enter goes to. ``span`` is what it was decoded from:
+    the packet's first byte of it and the one after the last; ``dumped`` is above 0 for a line of a hex dump:
+    the bytes of a full one.
     """
 
     label: str
@@ -39,6 +41,8 @@ class Field:
     note: str = ""
     was: str | None = None
     leads_to: tuple[int, int] | None = None
+    span: tuple[int, int] | None = None
+    dumped: int = 0
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from ktcpdump_tui.tui.field_tree import FieldTree
 from ktcpdump_tui.tui.line_view import palette_of
+from ktcpdump_tui.tui.packet_fields import DUMP_BYTES
 from ktcpdump_tui.tui.pane import Pane
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ NAMES: Final = tuple(name for name, _ in SECTIONS)
 
 #: Lines a section should have before a further one is shown.
 _SECTION_LINES: Final = 18
+
+
+#: Columns of a hex dump's line beside digits and characters, and the scrollbar.
+_BESIDE_DUMP: Final = 13
 
 
 class SectionBar(Widget):
@@ -104,6 +109,7 @@ class Inspector(Pane):
         self._trees = {name: FieldTree(id=f"section-{name}") for name in NAMES}
         self._bar = SectionBar()
         self._room = 1
+        self.per_line = DUMP_BYTES[0]
 
     def compose(self) -> ComposeResult:
         """Make the bar and the trees."""
@@ -146,8 +152,9 @@ class Inspector(Pane):
     def on_resize(self, event: events.Resize) -> None:
         """Show more sections where there is room for more."""
         room = max(1, min(3, (event.size.height - 1) // _SECTION_LINES))
-        if room != self._room:
-            self._room = room
+        per_line = next((n for n in DUMP_BYTES if 4 * n + _BESIDE_DUMP <= event.size.width), DUMP_BYTES[-1])
+        if (room, per_line) != (self._room, self.per_line):
+            self._room, self.per_line = room, per_line
             self._arrange()
             self.post_message(self.Needed())
 

@@ -12,7 +12,7 @@ from ktcpdump_tui.trace.jumps import Jumps
 from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.fields import Field, Path, Tone, mark_changes
 from ktcpdump_tui.tui.machine_fields import identity, registers
-from ktcpdump_tui.tui.packet_fields import packet_fields
+from ktcpdump_tui.tui.packet_fields import DUMP_BYTES, packet_fields
 from ktcpdump_tui.tui.stack_fields import stack_fields, where_before
 from ktcpdump_tui.tui.value_fields import skb_fields, variable_fields, watch_field
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be shown: an event's sections, each with what is open in it."""
+    """What is to be shown: an event's sections, each with what is open in it; bytes per line of a dump."""
 
     no: int
     opened: Mapping[str, frozenset[Path]]
     watches: tuple[str, ...] = ()
+    per_line: int = DUMP_BYTES[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class Presenter:
         before = trace.event(number) if number is not None else None
         sections = {}
         for name, opened in order.opened.items():
-            now = self._section(name, event, opened, order.watches)
-            was = self._section(name, before, opened, order.watches) if before is not None else now
+            now = self._section(name, event, opened, order)
+            was = self._section(name, before, opened, order) if before is not None else now
             sections[name] = mark_changes(now, was)
             if name == "stack":
                 sections[name] = where_before(sections[name])
@@ -89,11 +90,9 @@ class Presenter:
             self._names = TraceValues(self._trace)
         return self._trace
 
-    def _section(
-        self, name: str, event: Event, opened: frozenset[Path], watches: tuple[str, ...]
-    ) -> tuple[Field, ...]:
+    def _section(self, name: str, event: Event, opened: frozenset[Path], order: Order) -> tuple[Field, ...]:
         if name == "packet":
-            return packet_fields(event.packet, event.link)
+            return packet_fields(event.packet, event.link, order.per_line)
         assert self._trace is not None
         assert self._names is not None
         if name == "registers":
@@ -105,7 +104,7 @@ class Presenter:
         if name == "variables":
             return self._variables(event, opened)
         if name == "watch":
-            return tuple(self._watch(text, event, opened) for text in watches) or (
+            return tuple(self._watch(text, event, opened) for text in order.watches) or (
                 Field("no watch expressions", "press w to add one, for instance iph->ttl", tone=Tone.ABSENT),
             )
         return self._identity(self._trace, event)

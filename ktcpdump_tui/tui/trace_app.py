@@ -380,7 +380,7 @@ class TraceApp(BaseApp):
         if not self.navigator.current or not inspector.display:
             return
         opened = {name: inspector.opened(name) for name in inspector.shown}
-        self.decoding.order(Order(self.navigator.current, opened, tuple(self.watches)))
+        self.decoding.order(Order(self.navigator.current, opened, tuple(self.watches), inspector.per_line))
 
     def _decoded(self, _order: Order, content: Content) -> None:
         if not self.shown:
