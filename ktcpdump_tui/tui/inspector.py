@@ -73,7 +73,8 @@ class SectionBar(Widget):
         between = " " if sum(len(title) + 3 for _, title in SECTIONS) < self.size.width else ""
         for number, (name, title) in enumerate(SECTIONS, 1):
             chosen = name in self.shown
-            text.append("[" if chosen else "]" if before else " ", palette["heading"])
+            edge = "|" if chosen and before else "[" if chosen else "]" if before else " "
+            text.append(edge, palette["heading"])
             start = text.cell_len
             text.append(f"{number}{between}{title}", palette["heading" if chosen else "text"])
             self._places.append((start, text.cell_len, name))

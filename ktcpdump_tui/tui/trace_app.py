@@ -234,6 +234,8 @@ class TraceApp(BaseApp):
 
     def go(self, no: int, *, level: int = 0, follow: bool = False) -> None:
         """Look at event ``no``, in a frame of its inline chain (0: the innermost)."""
+        if no > len(self.trace):
+            self._tick()  # who found the event has a reader that is ahead of this one
         try:
             self.navigator.go(no, level=level, follow=follow)
         except IndexError as error:

@@ -206,3 +206,20 @@ async def test_continue_waits_for_what_is_still_to_come(debugger, capture):
         control.state = CaptureState.ENDED
         await driver.until(lambda: "no later event" in driver.text("#banner"))
         assert driver.no == PER_PACKET + 2
+
+
+async def test_a_stop_is_gone_to_although_the_list_has_not_grown_so_far(debugger, capture):
+    """The thread that steps has a reader of its own, which may be ahead."""
+    capture.packet()
+    async with debugger(capture.path, control=Control()) as driver:
+        await driver.enter(":1")
+        await driver.enter(":b ip_demo_rcv+0")
+        driver.app._timer.stop()
+        driver.send("c")
+        capture.packet()
+        for _ in range(200):
+            await driver.pilot.pause(0.05)
+            if not driver.app.stepping.busy:
+                break
+        await driver.pilot.pause(0.05)
+        assert driver.no == PER_PACKET + 1
