@@ -48,6 +48,10 @@ class LabError(UserError):
     """The virtual machine did not come up, or ended before its work did."""
 
 
+class BootEndedError(LabError):
+    """The virtual machine ended by itself while it booted."""
+
+
 class Lab:
     """A virtual machine with the stock kernel of ``version`` (``6.1``, ``6.12``; None: the default).
 
@@ -123,18 +127,30 @@ class Lab:
         self.kernel = packages.fetch(self._version, self._progress)
         accelerator = self._accelerator or kvm.choose(tools, self.kernel)
         try:
-            self._boot(tools, accelerator)
+            if accelerator == "tcg":
+                self._boot_emulated(tools)
+            else:
+                self._boot(tools, accelerator)
         except LabError as error:
             self.close()
             if accelerator != "kvm" or self._accelerator:
                 raise
             # It passed the probe, and still not this.
             self._say(f"{error.message.splitlines()[0]} Trying software emulation.")
-            self._boot(tools, "tcg")
+            self._boot_emulated(tools)
         except BaseException:
             self.close()
             raise
         return self
+
+    def _boot_emulated(self, tools: Tools) -> None:
+        """Boot; once more where the guest dies meanwhile, as software emulation makes it now and then."""
+        try:
+            self._boot(tools, "tcg")
+        except BootEndedError as error:
+            self.close()
+            self._say(f"{error.message.splitlines()[0]} Once more.")
+            self._boot(tools, "tcg")
 
     def _say(self, text: str) -> None:
         if self._progress:
@@ -161,7 +177,8 @@ class Lab:
             if not self._ready:
                 what = "ended while it booted" if answered else f"did not come up within {limit:.0f} s"
                 tail = self._ended or (self._machine.tail() if self._machine else "")
-                raise LabError(
+                kind = BootEndedError if answered else LabError
+                raise kind(
                     f"The virtual machine with kernel {self.release} {what}"
                     f" ({kvm.describe(accelerator)}). Its last words:\n{tail}"
                 )

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -131,6 +131,23 @@ def test_a_guest_that_does_not_come_up_is_told(monkeypatch: pytest.MonkeyPatch) 
         Lab(VERSION, append="panic=0 rdinit=/no-init", accelerator="tcg"),
     ):
         pass
+
+
+def test_a_guest_that_dies_while_it_boots_is_booted_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Software emulation kills one now and then; the first here has no /init and panics.
+    boots = []
+
+    class Dying(machine.Machine):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            boots.append(1)
+            if len(boots) == 1:
+                named["append"] = "rdinit=/no-init"
+            super().__init__(*arguments, **named)
+
+    monkeypatch.setattr(lab_module, "Machine", Dying)
+    with Lab(VERSION, accelerator="tcg") as lab:
+        assert lab.check_output("true") == ""
+    assert len(boots) == 2
 
 
 def test_kvm_that_does_not_serve_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
