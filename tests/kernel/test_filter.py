@@ -49,6 +49,7 @@ def test_vlan_tags_that_the_kernel_took_out_of_the_packet_are_compared(
     assert networks(selected(captured)) == {5: 6}, captured.stderr
 
 
+@pytest.mark.long
 def test_an_expression_that_names_no_tag_selects_tagged_packets_too(capture: Callable[..., Captured]) -> None:
     echo = "icmp[icmptype] == icmp-echo or icmp[icmptype] == icmp-echoreply"
     captured = capture(["--json", "-i", "veth_xmit", echo], traffic=str(SCENE), timeout=300)

@@ -111,12 +111,17 @@ def scene(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]
 
 
 def test_every_loss_is_counted(scene: Scene) -> None:
-    """On a slow machine the ring may overflow in the burst; then the gaps are in the sequence."""
+    """On a slow machine the ring may overflow in the burst; then the gaps are in the sequence.
+
+    Hits of an interrupt that comes while a probe's program runs are the kernel's to skip, and are counted as
+    missed: how many is a matter of the machine.
+    """
     assert scene.trace.summary is not None
     lost = scene.trace.summary.lost
     gaps = sum(event.lost_before for events in scene.by_packet.values() for event in events)
     assert gaps <= lost["ring buffer full"]
-    assert lost["frames too deep"] == lost["probe missed"] == 0
+    assert lost["frames too deep"] == 0
+    assert lost["probe missed"] < len(scene.trace) / 10
     assert scene.trace.summary.events == sum(map(len, scene.by_packet.values()))
 
 

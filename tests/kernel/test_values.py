@@ -22,6 +22,7 @@ PORT = 9999
 SEND = f"bash -c 'exec 3<>/dev/udp/127.0.0.1/{PORT}; echo known >&3'"
 
 
+@pytest.mark.long
 def test_what_capture_names_can_be_followed(lab: Lab, tmp_path: Path) -> None:
     lab.check_output("ip link set lo up")
     words = ("-i", "ip_output,dev_hard_start_xmit", "--capture", "skb->sk", "-S", "0", "--stack", "4096")
