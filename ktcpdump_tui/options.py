@@ -6,21 +6,20 @@ import argparse
 import difflib
 import re
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ktcpdump_tui import __version__
+from ktcpdump_tui import __version__, options_values
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.options_help import DESCRIPTION, EPILOG, GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 #: An expression written over several words after the options, or one that is all in one word.
 PROGRAM: Final = "ktcpdump-tui"
 #: Written where --lab stands without a version: argparse would take the next word for it.
 _LAB_DEFAULT: Final = "--lab=default"
-_SUFFIXES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +160,18 @@ def _parser() -> _Parser:
     )
     parser.add_argument("expression", nargs="*", metavar="EXPRESSION", help=argparse.SUPPRESS)
     kinds: dict[str, Callable[[str], Any]] = {
-        "count": _count,
-        "packet": _packet,
-        "snaplen": _snaplen,
-        "stack": _stack,
-        "seconds": _seconds,
-        "percent": _percent,
-        "size": _size,
-        "rotation": _rotation,
-        "mark": _mark,
-        "path": _path,
-        "number": _number,
-        "text": _text,
+        "count": options_values.count,
+        "packet": options_values.packet,
+        "snaplen": options_values.snaplen,
+        "stack": options_values.stack,
+        "seconds": options_values.seconds,
+        "percent": options_values.percent,
+        "size": options_values.byte_size,
+        "rotation": options_values.rotation,
+        "mark": options_values.mark,
+        "path": options_values.path,
+        "number": options_values.natural,
+        "text": options_values.nonempty,
     }
     for title, rows in GROUPS:
         group = parser.add_argument_group(title)
@@ -198,107 +197,6 @@ def _parser() -> _Parser:
         "version",
     } | {"command_line", "compare_with"}
     return parser
-
-
-# What a value must be: argparse adds the option's name to the sentence.
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def _count(text: str) -> int:
-    number = _whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number
-
-
-def _packet(text: str) -> tuple[str | None, int]:
-    """Return (trace, packet) of ``N`` (trace None: the one of -r) or ``FILE.ktrace:N``."""
-    file, _, number = text.rpartition(":")
-    return file or None, _count(number)
-
-
-def _number(text: str) -> int:
-    number = _whole(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
-
-
-def _snaplen(text: str) -> int:
-    from ktcpdump_tui.capture.options import MAX_SNAPLEN
-
-    number = _number(text)
-    if number > MAX_SNAPLEN:
-        raise argparse.ArgumentTypeError(f"{text} is more than the {MAX_SNAPLEN} bytes an event can hold")
-    return number or MAX_SNAPLEN
-
-
-def _stack(text: str) -> int:
-    from ktcpdump_tui.capture.options import MAX_STACK_BYTES
-
-    number = _number(text)
-    if not 8 <= number <= MAX_STACK_BYTES:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of bytes from 8 to {MAX_STACK_BYTES}")
-    return (number + 7) & ~7
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return number
-
-
-def _percent(text: str) -> float:
-    try:
-        number = float(text.removesuffix("%"))
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage, 0 or above")
-    return number
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(?:i?b)?", text.lower())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes (such as 500M or 2G)")
-    size = int(float(match[1]) * _SUFFIXES[match[2]])
-    if size < 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1M, too little for a trace")
-    return size
-
-
-def _rotation(text: str) -> tuple[int, int | None]:
-    size, comma, files = text.partition(",")
-    return _size(size), _count(files) if comma else None
-
-
-def _mark(text: str) -> tuple[int, int]:
-    value, slash, mask = text.partition("/")
-    numbers = _number(value), _number(mask) if slash else 0xFFFF_FFFF
-    if max(numbers) > 0xFFFF_FFFF:
-        raise argparse.ArgumentTypeError(f"{text} does not fit in 32 bits")
-    return numbers
-
-
-def _path(text: str) -> Path:
-    return Path(_text(text)).expanduser()
-
-
-def _text(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("is empty")
-    return text
 
 
 #: Options that say what to capture, and mean nothing where nothing is captured: (field, as typed).

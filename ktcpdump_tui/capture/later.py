@@ -19,38 +19,52 @@ if TYPE_CHECKING:
 
 #: Entries that nobody waits for are looked up so many at a time: a hit waits for no more than these.
 _AT_A_TIME: Final = 64
+#: The plan is written anew after so many of them: each time all of it is, and each reader reads it again.
+_AT_ONCE: Final = 512
 
 
 class HitTap(PassingSink):
-    """Passes everything on to ``sink``; ``hit`` are the indices of the instructions with events so far."""
+    """Passes everything on to ``sink``; ``hit`` are the indices of the instructions with events so far.
+
+    Nobody asks any more once ``done`` is set.
+    """
 
     def __init__(self, sink: TraceSink, event: np.dtype[Any]) -> None:
         super().__init__(sink)
         self.hit: set[int] = set()
+        self.done = False
         self._event = event
 
     def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
         """Remember the instructions, and pass on."""
-        table = rows if isinstance(rows, np.ndarray) else np.frombuffer(rows, self._event)
-        self.hit.update(np.unique(table["insn"]).tolist())
+        if not self.done:
+            table = rows if isinstance(rows, np.ndarray) else np.frombuffer(rows, self._event)
+            self.hit.update(np.unique(table["insn"]).tolist())
         super().write_events(rows)
 
 
 class LaterLines:
     """Looks up the lines of the instructions ``wanted`` (indices) in a thread of its own.
 
-    ``look_up`` is given indices and puts their lines into the plan. The blob LINES_PENDING of ``sink`` says
-    which lines are still to come. UserError of ``look_up`` ends it, and is in ``error``.
+    ``look_up`` is given indices and puts their lines into the plan, which ``write`` then writes. The blob
+    LINES_PENDING of ``sink`` says which lines are still to come. UserError of ``look_up`` ends it, and is in
+    ``error``.
     """
 
     def __init__(
-        self, wanted: Iterable[int], tap: HitTap, sink: TraceSink, look_up: Callable[[list[int]], None]
+        self,
+        wanted: Iterable[int],
+        tap: HitTap,
+        sink: TraceSink,
+        look_up: Callable[[list[int]], None],
+        write: Callable[[], None],
     ) -> None:
         self.error: UserError | None = None
         self._pending = dict.fromkeys(sorted(wanted))
         self._tap = tap
         self._sink = sink
-        self._look_up = look_up
+        self._look_up, self._write = look_up, write
+        self._unwritten: list[int] = []
         self._only_hit = threading.Event()
         self._thread = threading.Thread(target=self._run, name="capture-lines", daemon=True)
         self._tell()
@@ -69,21 +83,33 @@ class LaterLines:
         try:
             while some := self._next():
                 self._look_up(some)
-                for index in some:
-                    del self._pending[index]
-                self._tell()
+                self._unwritten += some
+                if len(self._unwritten) >= _AT_ONCE or not self._tap.hit.isdisjoint(self._unwritten):
+                    self._publish()
         except UserError as error:
             self.error = error
+        self._publish()
+        self._tap.done = True
         self._pending.clear()
         self._tell()
+
+    def _publish(self) -> None:
+        if self._unwritten:
+            self._write()
+            for index in self._unwritten:
+                del self._pending[index]
+            self._unwritten = []
+            self._tell()
 
     def _next(self) -> list[int]:
         """Return what is looked up next, nothing at the end."""
         # Asked first: what was hit until then is in ``hit``.
         ending = self._only_hit.is_set()
-        if some := sorted(self._tap.hit.intersection(self._pending)):
+        known = set(self._unwritten)
+        left = [index for index in self._pending if index not in known]
+        if some := [index for index in left if index in self._tap.hit]:
             return some
-        return [] if ending else list(self._pending)[:_AT_A_TIME]
+        return [] if ending else left[:_AT_A_TIME]
 
     def _tell(self) -> None:
         self._sink.put_blob(blobs.LINES_PENDING, json.dumps(list(self._pending)).encode())

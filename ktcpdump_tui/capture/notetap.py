@@ -9,6 +9,8 @@ from ktcpdump_tui.trace.layout import FREE_BODY, NOTE_HEADER, NoteKind
 from ktcpdump_tui.trace.sink import PassingSink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ktcpdump_tui.trace.sink import TraceSink
 
 #: The first two fields of layout.NOTE_HEADER, and ``location`` of layout.FREE_BODY.
@@ -39,3 +41,10 @@ class FreeTap(PassingSink):
                     self.new = True
             at += max(size, NOTE_HEADER.itemsize)
         super().write_notes(notes)
+
+    def named(
+        self, symbolise: Callable[[int], str | None], line_of: Callable[[int], str | None]
+    ) -> dict[str, list[str | None]]:
+        """Return {hex address: [symbol+offset, "file:line"]} of all locations; none is new then."""
+        self.new = False
+        return {f"{one:#x}": [symbolise(one), line_of(one)] for one in sorted(self.locations)}

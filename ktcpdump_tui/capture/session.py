@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.capture import account
 from ktcpdump_tui.capture.attach import KprobeEvents
@@ -138,9 +138,8 @@ class CaptureSession:
         if entry_only:
             # The lines of thousands of entries take longer than their probes: they come while it runs.
             hits = HitTap(self._into, event_dtype(options.stack_bytes))
-            self._lines = LaterLines(entry_only, hits, self.sink, self._look_up)
+            self._lines = LaterLines(entry_only, hits, self.sink, self._look_up, self._write_plan)
             self._into = hits
-        self._open_rings(program)
         self._arm(program)
         assert self._events is not None
         self._prober = Prober(
@@ -162,7 +161,11 @@ class CaptureSession:
             self.plan = replace(self.plan, instructions=tuple(instructions))
             if self._prober is not None:
                 self._prober.plan = self.plan
-            self.sink.write_plan(instructions)
+
+    def _write_plan(self) -> None:
+        assert self.plan is not None
+        with self._changing:
+            self.sink.write_plan(self.plan.instructions)
 
     def _define(self, kernel: TargetKernel, plan: Plan, probes: ProbeSet) -> Plan:
         """Define all probes in the kernel; return the plan with what it refused."""
@@ -189,17 +192,16 @@ class CaptureSession:
 
     def _arm(self, program: Program) -> None:
         assert self._events is not None
-        assert self._rings is not None
+        self._rings = (
+            RowRing(program.event_ring, program.event_bytes, event_dtype(self.options.stack_bytes)),
+            RecordRing(program.note_ring, program.note_bytes),
+        )
         program.attach_tracepoints()
         if self._trap_site:
             self._trap = measure_trap(self._events, self._trap_site, program.functions["on_instruction"])
         self._guard = RateGuard(self.options.guard)
         self._worker = Worker(
-            *self._rings,
-            self._into,
-            limit=self.options.events,
-            watch=self._watch,
-            on_end=self._new.set,
+            *self._rings, self._into, limit=self.options.events, watch=self._watch, on_end=self._new.set
         )
         self._started = time.monotonic()
         self._events.attach(program.functions)
@@ -221,12 +223,6 @@ class CaptureSession:
             self._command = subprocess.Popen(  # noqa: S602 - the user's own command line
                 self.options.command, shell=True, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
             )
-
-    def _open_rings(self, program: Program) -> None:
-        self._rings = (
-            RowRing(program.event_ring, program.event_bytes, event_dtype(self.options.stack_bytes)),
-            RecordRing(program.note_ring, program.note_bytes),
-        )
 
     def _write_beginning(self, kernel: TargetKernel, plan: Plan, tables: dict[str, bytes]) -> None:
         self._into = self._tap = FreeTap(self.sink)
@@ -316,11 +312,7 @@ class CaptureSession:
         if not self._reading.acquire(blocking=self.ended):
             return
         try:
-            self._tap.new = False
-            known: dict[str, Any] = {}
-            for location in sorted(self._tap.locations):
-                name = self._kernel.kallsyms.symbolise(location)
-                known[f"{location:#x}"] = [name, self._kernel.symbols.drop_line(location)]
+            known = self._tap.named(self._kernel.kallsyms.symbolise, self._kernel.symbols.drop_line)
         finally:
             self._reading.release()
         self.sink.put_blob(blobs.SYMBOLS, json.dumps(known).encode())

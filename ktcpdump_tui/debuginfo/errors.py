@@ -22,7 +22,7 @@ _DAMAGE: Final = (
     AttributeError,
     TypeError,
     ArithmeticError,
-    NotImplementedError,
+    NotImplementedError,  # pyelftools' parsers, for what they cannot build; nothing of ours is missing
     RecursionError,
     MemoryError,
 )

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ktcpdump_tui.kernel.btf import TRANSPARENT, Kind
+from ktcpdump_tui.kernel.btf import TRANSPARENT
+from ktcpdump_tui.kernel.btf_records import Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ktcpdump_tui.kernel.btf import Btf, Type
+    from ktcpdump_tui.kernel.btf import Btf
+    from ktcpdump_tui.kernel.btf_records import Type
 
 #: System V ABI 3.2.3: integer argument registers, and the bytes of a struct that still travels in them.
 _REGISTERS = 6

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ktcpdump_tui.kernel.btf import Btf, Struct
+    from ktcpdump_tui.kernel.btf import Btf
+    from ktcpdump_tui.kernel.btf_records import Struct
     from ktcpdump_tui.kernel.kcore import MemoryReader
     from ktcpdump_tui.kernel.symbols import Kallsyms
 

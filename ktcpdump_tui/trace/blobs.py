@@ -56,8 +56,14 @@ def builds(trace: Trace) -> dict[str, tuple[str | None, str | None]]:
 
 
 def lines_pending(trace: Trace) -> frozenset[int]:
-    """Return the instructions of which nobody can say yet whether they have a source line."""
-    return frozenset(json.loads(trace.blob(LINES_PENDING) or b"[]"))
+    """Return the instructions of which nobody can say yet whether they have a source line.
+
+    None where the list is damaged: nobody waits for what will never come.
+    """
+    try:
+        return frozenset(json.loads(trace.blob(LINES_PENDING) or b"[]"))
+    except (ValueError, TypeError):
+        return frozenset()
 
 
 def embed_source(sink: TraceSink, file: str, text: bytes) -> None:

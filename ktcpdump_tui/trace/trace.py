@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ktcpdump_tui.model import Event, FoundBy, Instruction, LineState, Memory, ProbeState, Region
+from ktcpdump_tui.model import Event, Instruction, LineState, ProbeState
 from ktcpdump_tui.trace import codec, lines, records, schema
 from ktcpdump_tui.trace.blocks import MAX_INSNS, Database, EventBlocks, NoteBlocks, add_hits
-from ktcpdump_tui.trace.layout import FOUND_BY, EventFlag, event_dtype
+from ktcpdump_tui.trace.events import make_event
+from ktcpdump_tui.trace.layout import event_dtype
 from ktcpdump_tui.trace.losses import LOSS, apply_fixes
 from ktcpdump_tui.trace.packets import DropNames, PacketTable
 
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from ktcpdump_tui.trace.codec import Array
     from ktcpdump_tui.trace.notes import PacketState
     from ktcpdump_tui.trace.tally import Tally
-
-_FOUND_BY = [FoundBy(name) for name in FOUND_BY]
-_REGS_AT = event_dtype(0).fields["regs"][1] - codec.HEAD.itemsize  # type: ignore[index]
-_REGS = event_dtype(0)["regs"].shape[0]
-_RSP, _RIP = 7, 16
 
 
 class Trace:
@@ -353,40 +349,12 @@ class Trace:
         return Instruction(index=index, address=0, symbol="?", offset=0, probe=ProbeState.ATTACHED)
 
     def _event(self, position: int, first_no: int, offset: int, lost: int) -> Event:
-        row = self._events.heads(position)[offset].item()
-        ts, _seq, state_number, skb, cfa, insn, packet, pid, cpu, found_by, flags, comm = row
-        size = codec.body_bytes(self.header.stack_bytes)
-        bodies = self._events.bodies(position)
-        start = offset * size
-        regs = tuple(np.frombuffer(bodies, "<u8", _REGS, start + _REGS_AT).tolist())
-        stack_at = start + _REGS_AT + _REGS * 8
-        state = self.state(state_number)
-        regions: tuple[Region, ...] = state.regions if state else ()
-        if self.header.stack_bytes and not flags & EventFlag.STACK_UNREADABLE:
-            stack = bodies[stack_at : stack_at + self.header.stack_bytes]
-            regions = (Region(regs[_RSP], stack, "stack"), *regions)
-        return Event(
-            no=first_no + offset,
-            ts=ts,
-            cpu=cpu,
-            pid=pid,
-            comm=comm.decode("utf-8", "replace"),
-            instruction=self.instruction(insn),
-            packet_id=packet,
-            skb=skb,
-            len=state.len if state else None,
-            dev=(state.dev or None) if state else None,
-            netns=(state.netns or None) if state else None,
-            found_by=_FOUND_BY[found_by] if found_by < len(_FOUND_BY) else FoundBy.FRAME,
-            lost_before=lost,
-            cfa=cfa or None,
-            regs=regs,
-            packet=state.packet if state else b"",
-            link=state.link if state else "ethernet",
-            ifindex=(state.ifindex or None) if state else None,
-            mark=state.mark if state else None,
-            memory=Memory(regions),
-        )
+        head = self._events.heads(position)[offset]
+        stack_bytes = self.header.stack_bytes
+        size = codec.body_bytes(stack_bytes)
+        body = self._events.bodies(position)[offset * size : (offset + 1) * size]
+        state, instruction = self.state(int(head["state"])), self.instruction(int(head["insn"]))
+        return make_event(first_no + offset, head, body, stack_bytes, state, instruction, lost)
 
     def _block_losses(self, position: int) -> tuple[list[int], list[int]]:
         losses = apply_fixes(self._events.blocks[position].loss, self._fixes)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tui_capture import C_FILE, PER_PACKET
 
-from ktcpdump_tui.config import Place, Profiles, Settings
 from ktcpdump_tui.debuginfo.source import SourceFinder
 
 DATA = Path(__file__).parents[1] / "data"
@@ -262,169 +260,6 @@ async def test_a_watch_stops_where_the_value_changes_and_last_goes_back_to_who_w
         assert trace.event(driver.no).register("rax") != at[1]
 
 
-# 6. Find
-
-
-async def test_search_is_incremental_and_esc_goes_back(debugger, recorded):
-    async with debugger(recorded) as driver:
-        await driver.press("j", "/")
-        for key in "demo_core":
-            driver.send(key)
-        await driver.until(lambda: driver.no == 3, "the call of it")
-        await driver.press("escape")
-        assert driver.no == 2
-        await driver.enter("/ip_demo_(core|nothing)\\+1")
-        assert driver.no == 7, "ip_demo_core+11"
-        await driver.enter("/(%ra")
-        assert "(%ra" in driver.app.instruction().text, "no regular expression: the characters as they are"
-
-
-async def test_search_backwards_and_in_the_source(debugger, recorded):
-    async with debugger(recorded) as driver:
-        await driver.press("G")
-        await driver.press("ctrl+r")
-        for key in "demo.h":
-            driver.send(key)
-        await driver.press("enter")
-        assert driver.no == 2 * PER_PACKET + 6
-        view = driver.app.query_one("#source")
-        view.focus()
-        await driver.press("/")
-        for key in r"int\s+ret":
-            driver.send(key)
-        await driver.press("enter")
-        assert driver.no == 2 * PER_PACKET + 6, "the event stays"
-        driver.app.go(1)
-        view.focus()
-        await driver.press("/")
-        for key in r"int\s+ret":
-            driver.send(key)
-        await driver.press("enter")
-        assert view.cursor == 19
-
-
-async def test_the_filter_is_checked_while_it_is_typed_and_cleared_with_a_key(debugger, recorded):
-    from ktcpdump_tui.commands.screen import make_judge
-
-    async with debugger(recorded, make_judge=make_judge) as driver:
-        await driver.press("&")
-        for key in "icmp an":
-            driver.send(key)
-        await driver.until(lambda: "syntax error" in driver.text("#prompt"), "libpcap's message")
-        await driver.press("enter")
-        assert driver.app.query_one("#prompt").display, "what is wrong stays to be mended"
-        await driver.press("escape")
-        assert driver.app.navigator.rows.events == 3 * PER_PACKET
-        await driver.enter("&icmp packet:2")
-        await driver.until(lambda: driver.app.navigator.rows.events == PER_PACKET)
-        await driver.press("&", "up")
-        assert driver.app.query_one("#prompt-input").value == "icmp packet:2"
-        await driver.press("escape", "\\")
-        await driver.until(lambda: driver.app.navigator.rows.events == 3 * PER_PACKET)
-
-
-async def test_going_to_times_functions_lines_and_drops(debugger, recorded):
-    async with debugger(recorded) as driver:
-        await driver.enter(":goto 5")
-        assert driver.no == 5
-        await driver.enter(":goto ip_demo_core")
-        assert driver.no == 4 + PER_PACKET, "the function's next event"
-        await driver.enter(f":goto {C_FILE}:24")
-        assert driver.line == (C_FILE, 24)
-        await driver.enter(":goto 10ms")
-        assert driver.no == PER_PACKET + 1
-        await driver.enter(":goto 99s")
-        assert "no event is as late as 99s" in driver.text("#banner")
-        await driver.enter(":goto nowhere")
-        assert "no probe is in a function called nowhere" in driver.text("#banner")
-
-
-async def test_the_palette_finds_commands_and_functions_by_some_letters(debugger, recorded):
-    async with debugger(recorded) as driver:
-        await driver.press("ctrl+p")
-        for key in "ipdmcore":
-            driver.send(key)
-        await driver.until(lambda: "ip_demo_core" in driver.text())
-        await driver.press("down", "enter")
-        await driver.until(lambda: driver.no == 4)
-
-
-# Keys, styles, what is kept
-
-
-async def test_keys_are_those_of_the_settings(debugger, recorded):
-    settings = Settings(keys={"stepi": ("f7",), "nxt": ("y",)})
-    async with debugger(recorded, settings=settings) as driver:
-        assert "no key does 'nxt'; did you mean 'next'?" in " ".join(driver.text("#banner").split())
-        await driver.press("escape", "f7")
-        assert driver.no == 2
-        await driver.press("i")
-        assert driver.no == 2, "the old key does nothing any more"
-        await driver.press("?")
-        assert "f7" in driver.text()
-
-
-async def test_vims_style_counts_and_repeats_a_search(debugger, recorded):
-    async with debugger(recorded, settings=Settings(style="vim")) as driver:
-        await driver.press("1", "2", "i")
-        assert driver.no == 13
-        await driver.press("g")
-        await driver.enter("/demo.h")
-        assert driver.no == 5
-        await driver.press("n", "n")
-        assert driver.no == 5 + PER_PACKET
-        await driver.press("N")
-        assert driver.no == 6
-
-
-async def test_breakpoints_watches_and_the_place_are_found_again(debugger, recorded, tmp_path):
-    profiles = Profiles(tmp_path / "config", tmp_path / "state")
-    async with debugger(recorded, profiles=profiles, place=True) as driver:
-        await driver.enter(":b 11 if skb->len > 1")
-        await driver.enter(":catch drop")
-        await driver.enter(":display skb->len")
-        await driver.enter(":20")
-    async with debugger(recorded, profiles=profiles, place=True) as driver:
-        assert driver.no == 20
-        assert driver.app.watches == ["skb->len"]
-        kept = [(one.kind, one.text, one.condition) for one in driver.app.navigator.stops]
-        assert kept == [("breakpoint", f"{C_FILE}:11", "skb->len > 1"), ("catch", "drop", "")]
-        await driver.enter(":profile other")
-        assert not driver.app.watches
-        assert not len(driver.app.navigator.stops)
-        await driver.enter(":profile ../x")
-        assert "no name for a profile" in driver.text("#banner")
-
-
-async def test_what_another_window_kept_meanwhile_stays(debugger, recorded, tmp_path):
-    profiles = Profiles(tmp_path / "config", tmp_path / "state")
-    async with debugger(recorded, profiles=profiles) as driver:
-        profiles.update("default", lambda kept: replace(kept, watches=("skb->len",)))
-        await driver.enter(":b 11")
-    kept = profiles.load("default")
-    assert kept.watches == ("skb->len",)
-    assert [one.location for one in kept.breakpoints] == [f"{C_FILE}:11"]
-
-
-async def test_a_damaged_profile_is_said_and_left_alone(debugger, recorded, tmp_path):
-    profiles = Profiles(tmp_path / "config", tmp_path / "state")
-    path = tmp_path / "config/profiles/default.json"
-    path.parent.mkdir(parents=True)
-    path.write_text("{")
-    async with debugger(recorded, profiles=profiles) as driver:
-        assert "is damaged" in driver.text("#banner")
-        await driver.enter(":b 11")
-    assert path.read_text() == "{"
-
-
-async def test_a_place_that_is_no_more_is_passed_over(debugger, recorded, tmp_path):
-    profiles = Profiles(tmp_path / "config", tmp_path / "state")
-    profiles.leave(recorded, Place(9999, (5, 9999), "", 77))
-    async with debugger(recorded, profiles=profiles, place=True) as driver:
-        assert driver.no == 1
-        assert driver.app.navigator.rows.only_packet is None
-
-
 # 4. What differs between this packet and that one?
 
 #: A packet of demo.c's too short for its length test: it goes to the label instead.
@@ -492,37 +327,3 @@ async def test_real_packets_part_at_the_line_that_decided_with_the_values_of_bot
         first = screen.pairs[0]
         assert (first.name, first.a, first.b) == ("ip_hdr(skb)->ttl", "64", "1")
         assert [screen.query_one(side).position for side in ("#compare-a", "#compare-b")] == [118, 118]
-
-
-# Empty states
-
-
-async def test_an_empty_list_says_what_is_waited_for(debugger, tmp_path):
-    from tui_capture import Capture
-
-    from ktcpdump_tui.tui.ports import CaptureState
-
-    class Control:
-        state, error, kept, can_probe = CaptureState.RUNNING, None, None, False
-        record_error = None
-
-    control = Control()
-    capture = Capture(tmp_path / "live.ktrace")
-    capture.writer.flush()
-    async with debugger(tmp_path / "live.ktrace", control=control) as driver:
-        assert "no packet matched yet: 18 probes wait, filter icmp" in driver.text("#trace")
-        capture.writer.write_progress({"packets": 0, "passed": 12031})
-        capture.writer.flush()
-        await driver.until(lambda: "no packet matched yet: 12,031 seen, filter icmp" in driver.text("#trace"))
-        capture.packet()
-        await driver.until(lambda: driver.no)
-        assert "no packet" not in driver.text("#trace")
-        await driver.enter("&packet:77")
-        await driver.until(lambda: "packet:77 selects none of 17 events" in driver.text("#trace"))
-    capture.close()
-
-
-async def test_the_help_shows_the_names_that_keys_have_in_the_settings(debugger, recorded):
-    async with debugger(recorded, (120, 40)) as driver:
-        await driver.press("?")
-        assert "Step backwards  reverse-step" in driver.text()

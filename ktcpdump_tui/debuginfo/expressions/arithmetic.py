@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ktcpdump_tui.debuginfo.variables.places import ReadableMemory
-    from ktcpdump_tui.debuginfo.variables.types import TypeTable
+    from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
 
 _COMPARISONS: Final[dict[str, Callable[[int, int], bool]]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "<=": operator.le,

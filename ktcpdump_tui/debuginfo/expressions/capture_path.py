@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.expressions import nodes
 from ktcpdump_tui.debuginfo.expressions.environment import TypesEnvironment, skb_type
@@ -11,8 +11,11 @@ from ktcpdump_tui.debuginfo.expressions.evaluate import Evaluation
 from ktcpdump_tui.debuginfo.expressions.parser import parse
 from ktcpdump_tui.debuginfo.expressions.problems import ExpressionError, ProblemError
 from ktcpdump_tui.debuginfo.variables.places import InMemory, Missing
-from ktcpdump_tui.debuginfo.variables.types import Kind, Type, TypeTable
+from ktcpdump_tui.debuginfo.variables.types import Kind, Type
 from ktcpdump_tui.debuginfo.variables.values import Value
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
 
 #: Most bytes one path captures; what is larger is cut there.
 MOST_BYTES: Final = 512

@@ -8,7 +8,7 @@ from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.variables.types import Kind, Type
 
 if TYPE_CHECKING:
-    from ktcpdump_tui.debuginfo.variables.types import TypeTable
+    from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
 
 
 class Integer(NamedTuple):

@@ -9,7 +9,8 @@ from ktcpdump_tui import arch
 from ktcpdump_tui.debuginfo.expressions import ctypes
 from ktcpdump_tui.debuginfo.variables.places import InBytes, Missing, Nowhere, ReadableMemory, Why
 from ktcpdump_tui.debuginfo.variables.scope import frame_state, place_of
-from ktcpdump_tui.debuginfo.variables.types import Kind, Type, TypeTable
+from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
+from ktcpdump_tui.debuginfo.variables.types import Kind, Type
 from ktcpdump_tui.debuginfo.variables.values import Value, of_number
 
 if TYPE_CHECKING:

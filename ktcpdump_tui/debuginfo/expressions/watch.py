@@ -11,7 +11,7 @@ from ktcpdump_tui.debuginfo.expressions.evaluate import Evaluation
 from ktcpdump_tui.debuginfo.expressions.parser import parse
 from ktcpdump_tui.debuginfo.expressions.problems import ExpressionError, ProblemError, UnknownNameError
 from ktcpdump_tui.debuginfo.variables.scope import Variable
-from ktcpdump_tui.debuginfo.variables.types import Kind, TypeTable
+from ktcpdump_tui.debuginfo.variables.types import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ktcpdump_tui.debuginfo.variables.places import Missing
     from ktcpdump_tui.debuginfo.variables.scope import EntryRegisters, Symbolise
     from ktcpdump_tui.debuginfo.variables.table import Scope, VariableTable
+    from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
     from ktcpdump_tui.debuginfo.variables.types import Type
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.variables.copying import copied
 from ktcpdump_tui.debuginfo.variables.table import VariableTable
-from ktcpdump_tui.debuginfo.variables.types import Kind, Type, TypeTable
+from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
+from ktcpdump_tui.debuginfo.variables.types import Kind, Type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

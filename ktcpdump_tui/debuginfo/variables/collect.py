@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.leb import read_uleb
 from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
-from ktcpdump_tui.debuginfo.variables.types import QUALIFIERS, Kind, TypeTable
+from ktcpdump_tui.debuginfo.variables.types import QUALIFIERS, Kind
 
 if TYPE_CHECKING:
     from ktcpdump_tui.debuginfo.variables.entries import Die
+    from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
 
 _STRUCTURES: Final = {
     dwarf.TAG_STRUCTURE_TYPE: Kind.STRUCT,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ktcpdump_tui.debuginfo.variables.types import QUALIFIERS, Kind, Type, TypeTable
+from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
+from ktcpdump_tui.debuginfo.variables.types import QUALIFIERS, Kind, Type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

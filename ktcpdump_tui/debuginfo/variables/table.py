@@ -16,7 +16,8 @@ from ktcpdump_tui.debuginfo.variables import operations as ops
 from ktcpdump_tui.debuginfo.variables.machine import FrameState, locate
 from ktcpdump_tui.debuginfo.variables.numbers import GENERIC, BaseType
 from ktcpdump_tui.debuginfo.variables.places import OPTIMISED_OUT, Nowhere
-from ktcpdump_tui.debuginfo.variables.types import Kind, TypeTable
+from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
+from ktcpdump_tui.debuginfo.variables.types import Kind
 from ktcpdump_tui.errors import UserError
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -35,16 +36,20 @@ class Capture:
         self.writer.write_plan(self.plan)
         self.tap = HitTap(self.writer, event_dtype(source.header.stack_bytes))
         self.asked: list[list[int]] = []
+        self.writes = 0
 
     def look_up(self, indices: list[int]) -> None:
         self.asked.append(indices)
         for index in indices:
             self.plan[index] = self.source.plan[index]
+
+    def write(self) -> None:
+        self.writes += 1
         self.writer.write_plan(self.plan)
 
     def later(self, look_up: Callable[[list[int]], None] | None = None) -> LaterLines:
         wanted = range(len(self.plan))
-        return LaterLines(wanted, self.tap, self.writer, look_up or self.look_up)
+        return LaterLines(wanted, self.tap, self.writer, look_up or self.look_up, self.write)
 
 
 def test_what_was_hit_comes_first(tmp_path: Path) -> None:
@@ -61,6 +66,8 @@ def test_what_was_hit_comes_first(tmp_path: Path) -> None:
         assert capture.asked[0] == hit
         assert sorted(index for some in capture.asked for index in some) == list(range(len(source.plan)))
         assert all(len(some) <= 64 for some in capture.asked[1:])
+        others = len(source.plan) - len(hit)
+        assert capture.writes == 1 + math.ceil(others / 512), "what was hit at once, the others together"
         assert capture.plan == list(source.plan)
 
 

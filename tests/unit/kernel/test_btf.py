@@ -14,7 +14,8 @@ from elftools.elf.elffile import ELFFile
 from ktcpdump_tui import arch
 from ktcpdump_tui.debuginfo.image import DebugImage
 from ktcpdump_tui.debuginfo.parameters import skb_parameters
-from ktcpdump_tui.kernel.btf import Btf, Kind
+from ktcpdump_tui.kernel.btf import Btf
+from ktcpdump_tui.kernel.btf_records import Kind
 from ktcpdump_tui.kernel.prototypes import PointerParameter, Prototypes
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from ktcpdump_tui.model import (
@@ -130,3 +132,14 @@ def birth(
 def free(packet: int, ts: int, location: int = 0, reason: int = 0, dropped: bool = False) -> bytes:
     body = np.array([(0xFFFF888100000000, location, reason, int(dropped))], FREE_BODY)
     return _note(NoteKind.FREE, ts, packet, body.tobytes())
+
+
+def fork(what) -> int:
+    """Run ``what`` in a child process; return its process id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            what()
+        finally:
+            os._exit(0)
+    return child
