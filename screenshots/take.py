@@ -196,7 +196,9 @@ def live(kernel: str) -> None:
         terminal.wait("drop_reason +[0-9]")
         terminal.save(f"live-{kernel}", "dark")
         terminal.type("q")
-        terminal.wait("status=")
+        terminal.wait("kept nowhere")
+        terminal.type("q")
+        terminal.wait("status=[0-9]")
         sys.stdout.write(re.sub(r"\n{2,}", "\n", terminal.screen()))
     finally:
         terminal.close()
