@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.lab.capture import READY_FILE, compile_package, program, program_environment
@@ -38,6 +40,36 @@ class Captured:
     def json(self) -> list[dict[str, Any]]:
         """stdout's JSON objects, header and summary included."""
         return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command line of the program, and what the shell does before and after it."""
+
+    words: Sequence[str]
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command line left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def commands(lab: Lab, cases: Sequence[Command], *, timeout: float = 240) -> list[Told]:
+    """Run the program with each of these command lines, one after the other, in the guest.
+
+    They do not pay for its imports each: see commands_inside.py.
+    """
+    compile_package()
+    inside = str(Path(__file__).with_name("commands_inside.py"))
+    text = json.dumps([asdict(case) for case in cases])
+    told = lab.check_output([sys.executable, inside, text], timeout=timeout, env=program_environment())
+    return [Told(**one) for one in json.loads(told)]
 
 
 def capture(

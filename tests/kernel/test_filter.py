@@ -56,6 +56,7 @@ def test_an_expression_that_names_no_tag_selects_tagged_packets_too(capture: Cal
     assert networks(selected(captured)) == {1: 4, 5: 6}, captured.stderr
 
 
+@pytest.mark.long
 def test_packets_are_selected_by_what_is_in_their_tunnel(capture: Callable[..., Captured]) -> None:
     inner = f"udp dst port 4242 or {HOSTS}"
     captured = capture(

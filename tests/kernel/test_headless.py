@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ import pytest
 from ktcpdump_tui.lab.capture import program, program_environment
 from ktcpdump_tui.model import ProbeState
 from ktcpdump_tui.trace.trace import Trace
-from tests.kernel.harness import Captured, capture
+from tests.kernel.harness import Captured, Command, capture, commands
 
 if TYPE_CHECKING:
     from ktcpdump_tui.lab import Lab
@@ -231,31 +229,6 @@ def test_packets_are_read_by_tcpdump_and_tshark(ping: Ping) -> None:
     assert {tuple(row) for row in rows} == {("98", "127.0.0.1", "8"), ("98", "127.0.0.1", "0")}
 
 
-def test_ctrl_c_ends_with_counts(lab: Lab) -> None:
-    """``capture`` interrupts when the traffic has ended: 3 echo requests and 3 answers pass ip_rcv."""
-    words = ["--json", "-i", "ip_rcv", "-d", str(lab.vmlinux), "icmp"]
-    captured = capture(lab, words, traffic="ping -c 3 -i 0.2 127.0.0.1", timeout=300)
-    header, *rows, summary = captured.json
-    assert captured.status == 0
-    assert len(rows) == 6
-    assert summary["events"] == 6
-    assert summary["packets"] == 6  # the clones made of them are counted apart
-    assert summary["ended_by"] == "user"
-    assert "6 events captured\n6 packets" in captured.stderr
-    assert {one["state"] for one in summary["lines"]} == {"executed"}
-    assert header["command_line"][-1] == "icmp"
-
-
-def run_in(
-    lab: Lab, *words: str, before: str = "", after: str = "", command: str = ""
-) -> tuple[int, str, str]:
-    """Run the program in the guest with shell around it; return status, stdout, stderr."""
-    line = f"{before} {command} {shlex.join(program(*words))}; status=$?; {after} exit $status"
-    process = lab.run(line, env=program_environment())
-    out, err = process.communicate(300)
-    return process.wait(), out.decode(), err.decode()
-
-
 def test_bad_input_is_one_sentence_and_what_mends_it(lab: Lab) -> None:
     """What the first issue lists, as far as it needs a kernel with kprobes."""
     image = ["-d", str(lab.vmlinux)]
@@ -268,10 +241,11 @@ def test_bad_input_is_one_sentence_and_what_mends_it(lab: Lab) -> None:
     own_id = notes.partition("Build ID: ")[2].split()[0]
     other_notes = subprocess.check_output(["readelf", "-n", other], text=True)
     other_id = other_notes.partition("Build ID: ")[2].split()[0]
-    stripped = f"echo 'int x;' | gcc -x c - -shared -nostdlib -Wl,--build-id=0x{own_id} -o /tmp/stripped;"
+    stripped = f"echo 'int x;' | gcc -x c - -shared -nostdlib -Wl,--build-id=0x{own_id} -o /tmp/stripped"
     headers = f"/lib/modules/{lab.release}/build"
+    switch = "/sys/kernel/debug/kprobes/enabled"
     inside = offsets(lab)[1] - 1
-    cases: list[tuple[int, list[str], dict[str, str], list[str]]] = [
+    cases: list[tuple[int, list[str], dict[str, Any], list[str]]] = [
         (2, ["-i", "ip_rcv_coree", *image], {}, ["ip_rcv_coree", "ip_rcv_core"]),
         (2, ["-i", f"ip_rcv_core+{inside}", *image], {}, ["inside the instruction", "ip_rcv_core+0"]),
         (2, ["-i", "tcp_v4_rcv+*", "--max-probes", "10", *image], {}, ["--max-probes"]),
@@ -279,51 +253,56 @@ def test_bad_input_is_one_sentence_and_what_mends_it(lab: Lab) -> None:
         (1, ["-i", "ip_rcv", "-d", "/nope/vmlinux"], {}, ["/nope/vmlinux"]),
         (1, ["-i", "ip_rcv", "-d", "/tmp/stripped"], {"before": stripped}, ["/tmp/stripped", "debug"]),
         (2, ["-i", "ip_rcv", "icmp", "and"], {}, ["^"]),
-        (1, ["icmp"], {"command": "setpriv --reuid=65534 --clear-groups --inh-caps=-all"}, ["root", "sudo"]),
+        # What others of this machine need stays hidden for one run only.
+        (
+            1,
+            ["icmp"],
+            {"before": f"mv {headers} {headers}.away", "after": f"mv {headers}.away {headers}"},
+            [f"linux-headers-{lab.release}"],
+        ),
+        (
+            1,
+            ["icmp"],
+            {"before": f"echo 0 > {switch}", "after": f"echo 1 > {switch}"},
+            [f"echo 1 > {switch}"],
+        ),
     ]
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda case: run_in(lab, "--no-tui", "-c", "1", *case[1], **case[2]), cases))
-    for (status, words, _, named), (got, out, err) in zip(cases, results, strict=True):
-        assert got == status, (words, err)
-        assert out == ""
-        assert err.startswith("ktcpdump-tui: "), err
-        assert "Traceback" not in err
+    results = commands(lab, [Command(["--no-tui", "-c", "1", *words], **how) for _, words, how, _ in cases])
+    for (status, words, _, named), got in zip(cases, results, strict=True):
+        assert got.status == status, (words, got.stderr)
+        assert got.stdout == ""
+        assert got.stderr.startswith("ktcpdump-tui: "), got.stderr
+        assert "Traceback" not in got.stderr
         for text in named:
-            assert text in err, (words, err)
-    # What others of this machine need stays hidden for one run only.
-    hidden = run_in(
-        lab,
-        "--no-tui",
-        "-c",
-        "1",
-        "icmp",
-        before=f"mv {headers} {headers}.away;",
-        after=f"mv {headers}.away {headers};",
-    )
-    assert hidden[0] == 1
-    assert f"linux-headers-{lab.release}" in hidden[2]
-    switch = "/sys/kernel/debug/kprobes/enabled"
-    off = run_in(
-        lab, "--no-tui", "-c", "1", "icmp", before=f"echo 0 > {switch};", after=f"echo 1 > {switch};"
-    )
-    assert off[0] == 1
-    assert f"echo 1 > {switch}" in off[2]
+            assert text in got.stderr, (words, got.stderr)
+
+
+def test_another_user_is_told_to_be_root(lab: Lab) -> None:
+    words = ["setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all"]
+    process = lab.run([*words, *program("--no-tui", "-c", "1", "icmp")], env=program_environment())
+    out, err = process.communicate(60)
+    assert process.wait() == 1
+    assert out == b""
+    assert err.startswith(b"ktcpdump-tui: ")
+    assert b"root" in err
+    assert b"sudo" in err
 
 
 def test_list_and_check_report_and_touch_nothing(lab: Lab) -> None:
-    status, out, err = run_in(lab, "--list", f"{SYMBOL}+*", "-d", str(lab.vmlinux))
-    assert status == 0
-    rows = out.splitlines()[1:]
+    listing, check = commands(
+        lab, [Command(["--list", f"{SYMBOL}+*", "-d", str(lab.vmlinux)]), Command(["--check"])]
+    )
+    assert listing.status == 0
+    rows = listing.stdout.splitlines()[1:]
     by_objdump = offsets(lab)
     listed = {int(row.split()[1].partition("+")[2]): row for row in rows if f" {SYMBOL}+" in row}
     # kallsyms knows no sizes: what lies between this function and the next is listed as padding.
     after = [row for offset, row in listed.items() if offset > by_objdump[-1]]
     assert all("left out: padding" in row for row in after)
     assert [offset for offset in listed if offset <= by_objdump[-1]] == by_objdump
-    assert re.search(r"^\d+ probes, \d+ refused, \d+ left out$", err, re.MULTILINE)
+    assert re.search(r"^\d+ probes, \d+ refused, \d+ left out$", listing.stderr, re.MULTILINE)
     assert any("ud2" in row and "refused" in row for row in rows)
     assert lab.check_output(f"cat {TRACING}/kprobe_events").strip() == ""
-    status, out, _ = run_in(lab, "--check")
-    assert status == 0
-    assert "MISSING" not in out
-    assert str(lab.release) in out
+    assert check.status == 0
+    assert "MISSING" not in check.stdout
+    assert str(lab.release) in check.stdout

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ktcpdump_tui.debuginfo.image import DebugImage
-from tests.kernel.harness import capture
+from tests.kernel.harness import Captured, capture
 from tests.kernel.locations import places_of
 from tests.kernel.recorded import recorded
 
@@ -74,9 +74,11 @@ class Events:
         return found
 
 
-def test_a_ping_has_the_values_it_was_sent_with(lab: Lab, image: DebugImage) -> None:
+@pytest.fixture(scope="module")
+def ping(lab: Lab) -> Captured:
+    """Two echo requests through ip_rcv_core, interrupted as by Ctrl-C when the ping has ended."""
     watches = ("iph->ttl", "iph->tos", "skb->len", "ntohs(iph->tot_len) - 1", "iph->tot_len", "iph->saddr")
-    got = capture(
+    return capture(
         lab,
         [
             *("--json", "--locals", "-i", "ip_rcv_core+*", "-d", str(lab.vmlinux)),
@@ -86,7 +88,22 @@ def test_a_ping_has_the_values_it_was_sent_with(lab: Lab, image: DebugImage) -> 
         traffic=f"ping -c 2 -s {PAYLOAD} -t {TTL} -Q {TOS} 127.0.0.1",
         timeout=300,
     )
-    events = Events(got.json, "ip_rcv_core", image)
+
+
+def test_ctrl_c_ends_with_counts(ping: Captured) -> None:
+    header, *rows, summary = ping.json
+    assert ping.status == 0
+    assert len(rows) == summary["events"] > 0
+    assert summary["packets"] == 2  # the clones made of them are counted apart
+    assert summary["ended_by"] == "user"
+    assert f"{len(rows)} events captured\n2 packets" in ping.stderr
+    executed = {(one["file"], one["line"]) for one in summary["lines"] if one["state"] == "executed"}
+    assert executed == {(row["file"], row["line"]) for row in rows}
+    assert header["command_line"][-1] == "icmp[icmptype] == icmp-echo"
+
+
+def test_a_ping_has_the_values_it_was_sent_with(lab: Lab, ping: Captured, image: DebugImage) -> None:
+    events = Events(ping.json, "ip_rcv_core", image)
     assert len(events.rows) > 200
     # SKB_DROP_REASON_NOT_SPECIFIED; SKB_CONSUMED took its number in 6.3
     unspecified = 2 if lab.release.startswith("6.12") else 1
