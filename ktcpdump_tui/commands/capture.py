@@ -31,7 +31,7 @@ def capture(session: Session) -> int:
                     session.console.say(line)
     if session.error is not None:
         raise session.error
-    return 0
+    return 0 if session.record_error is None else 1  # it was said when it happened
 
 
 def stream(session: Session) -> int:

@@ -13,13 +13,12 @@ from ktcpdump_tui.headless.jsonlines import JsonLines
 from ktcpdump_tui.headless.output import JsonOutput, Output, TableOutput
 from ktcpdump_tui.headless.runner import Growing, Limits, follow
 from ktcpdump_tui.headless.table import Table
-from ktcpdump_tui.trace.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ktcpdump_tui.options import Options
+    from ktcpdump_tui.trace.trace import Trace
 
 
 @contextlib.contextmanager
@@ -51,13 +50,13 @@ class FileBeside(threading.Thread):
     ``finish`` waits for the end and raises what went wrong.
     """
 
-    def __init__(self, path: Path, options: Options, capture: Growing | None = None) -> None:
+    def __init__(self, trace: Trace, options: Options, capture: Growing | None = None) -> None:
         super().__init__(name="export", daemon=True)
         assert options.write is not None
         self._capture = capture
         self._error: BaseException | None = None
         # A reader of its own; a name that cannot be written is told before the screen is drawn.
-        self._trace = Trace.open(path)
+        self._trace = trace.reopen()
         try:
             showing = Showing.of(self._trace, options.watches, options.locals)
             self._writer = open_export(options.write, showing)

@@ -59,10 +59,10 @@ def show_capture(session: Session) -> int:
         session.join()
         if packets is not None:
             packets.finish()
-        recorded = session.finish()
         trace.refresh()
         if trace.summary is not None:
             say("\n".join(counts(trace.summary)))
+        recorded = session.finish()
         if recorded is not None:
             say(recorded)
     if session.error is not None:
@@ -91,6 +91,6 @@ def make_judge(expression: str) -> Predicate:
 def _packets(options: Options, trace: Trace, session: Session | None) -> FileBeside | None:
     if options.write is None:
         return None
-    packets = FileBeside(trace.path, options, session)
+    packets = FileBeside(trace, options, session)
     packets.start()
     return packets

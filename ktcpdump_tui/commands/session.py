@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.options import PROGRAM
 from ktcpdump_tui.trace.sink import PassingSink
+from ktcpdump_tui.trace.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ktcpdump_tui.model import Instruction, Summary, TraceHeader
     from ktcpdump_tui.options import Options
     from ktcpdump_tui.trace.recorder import Recorder
+    from ktcpdump_tui.trace.refuge import Move, Refuge
     from ktcpdump_tui.trace.sink import TraceSink
     from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.ports import CaptureState
@@ -71,9 +74,9 @@ class Announcing(PassingSink):
 class Session(ABC):
     """A capture in a thread of its own that writes a trace; what is common to all kinds.
 
-    ``path`` is the trace: the file named by -o, or a temporary one that ``close`` deletes. ``error`` is what
-    ended the capture, if that was an error. ``console`` shows what is
-    going on.
+    ``where`` is the trace: the file named by -o, or a temporary one that ``close`` deletes; also once the
+    disk of -o is full. ``error`` is what ended the capture, if that was an error, ``record_error`` what ended
+    its recording. ``console`` shows what is going on.
     """
 
     def __init__(self, options: Options, console: Console) -> None:
@@ -88,11 +91,13 @@ class Session(ABC):
         self._stopping = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._recorder: Recorder | None = None
+        self._refuge: Refuge | None = None
+        self._record_error: UserError | None = None
         if options.record and not options.rotate:
-            self.path = Path(options.record).expanduser()
+            self.where = Whereabouts(Path(options.record).expanduser())
         else:
             self._folder = tempfile.TemporaryDirectory(prefix="ktcpdump-tui-", ignore_cleanup_errors=True)
-            self.path = Path(self._folder.name) / "capture.ktrace"
+            self.where = Whereabouts(Path(self._folder.name) / "capture.ktrace")
         self._thread = threading.Thread(target=self._run, name="session", daemon=True)
 
     def prepare(self) -> None:  # noqa: B027 - most kinds have nothing to prepare
@@ -121,12 +126,14 @@ class Session(ABC):
         """The file that has the whole trace in the end."""
         if self._recorder is not None:
             return None if self._recorder.error is not None else self._recorder.path
-        return Path(self.options.record).expanduser() if self.options.record else None
+        if self.options.record is None or self._record_error is not None:
+            return None
+        return Path(self.options.record).expanduser()
 
     @property
     def record_error(self) -> BaseException | None:
-        """Why ``record`` failed, if it did."""
-        return self._recorder.error if self._recorder is not None else None
+        """Why the recording (-o, or ``record``) ended before the capture, if it did."""
+        return self._recorder.error if self._recorder is not None else self._record_error
 
     def record(self, path: Path) -> None:
         """Keep a temporary trace in ``path``, with what is still to come."""
@@ -134,12 +141,14 @@ class Session(ABC):
 
         if (kept := self.kept) is not None:
             raise UserError(f"the trace is recorded already, in {kept}", f":save {path} makes a copy")
-        self._recorder = Recorder(self.path, path, lambda: self._ended)
+        self._recorder = Recorder(self.where, path, lambda: self._ended)
         self._recorder.start()
 
     def finish(self) -> str | None:
         """Wait until all is recorded that was asked to be; return a sentence of it. Raises what failed."""
         if self._recorder is None:
+            if self._record_error is not None:
+                raise self._record_error
             return None
         events = self._recorder.finish()
         return f"{events:,} events recorded in {self._recorder.path}"
@@ -175,6 +184,8 @@ class Session(ABC):
             self._thread.join()
         if self._recorder is not None:
             self._recorder.join()
+        if self._refuge is not None:
+            self._refuge.close()
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -218,7 +229,7 @@ class Session(ABC):
                 self._changed.wait_for(lambda: self._readable or self._ended, 0.5)
                 written, ended = self._readable, self._ended
             if written:
-                return Trace.open(self.path)
+                return Trace.open(self.where)
             if ended:
                 raise self.error or UserError("the capture ended before it began")
 
@@ -242,23 +253,53 @@ class Session(ABC):
                 self._changed.notify_all()
 
     def _writer(self) -> TraceSink:
+        from ktcpdump_tui.trace.refuge import Refuge
         from ktcpdump_tui.trace.writer import TraceWriter
 
         kept = self.options.record and not self.options.rotate
         most = self.options.max_size or (None if kept else TEMPORARY_SIZE)
-        writer: TraceSink = TraceWriter(self.path, max_size=most)
+        self._refuge = Refuge(self.where, most or TEMPORARY_SIZE, self._moved)
+        writer: TraceSink = TraceWriter(self.where.path, most, self._refuge)
         if self.options.record and self.options.rotate:
             from ktcpdump_tui.trace.rotate import RotatingWriter
-            from ktcpdump_tui.trace.sink import TeeSink
+            from ktcpdump_tui.trace.sink import GivingUp, TeeSink
 
             # What is shown comes from a trace of its own: the files of the recording come and go.
             files = RotatingWriter(Path(self.options.record).expanduser(), *self.options.rotate)
-            writer = TeeSink(writer, files)
+            writer = TeeSink(writer, GivingUp(files, self._files_ended))
         if not self.options.embed_source:
             return writer
         from ktcpdump_tui.commands.sources import Embedding
 
         return Embedding(writer, [*self.options.sources, *self.source_places], self.console.say)
+
+    def _moved(self, move: Move) -> None:
+        """Say that the trace goes on elsewhere, as its disk is full; called in the writer's thread."""
+        holds = f"it holds the first {move.events:,} events" if move.events else "it holds no event"
+        older = f"; the events before {move.first_no:,} are in it only" if move.first_no > 1 else ""
+        if self.options.record and not self.options.rotate:
+            self._recording_ended(
+                UserError(
+                    f"recording into {move.left} ended ({move.error}): {holds}, and the capture goes on"
+                    f" without it{older}",
+                    "make room on its disk, then :record FILE keeps what is still shown",
+                )
+            )
+        else:
+            self.console.say(
+                f"{PROGRAM}: the temporary trace cannot grow in {move.left.parent} ({move.error}):"
+                f" the capture goes on in another one{older}"
+            )
+
+    def _files_ended(self, error: UserError) -> None:
+        """Say that the files of --rotate end."""
+        self._recording_ended(
+            UserError(f"{error.message}; the capture goes on without recording", error.remedy)
+        )
+
+    def _recording_ended(self, error: UserError) -> None:
+        self._record_error = error
+        self.console.say(f"{PROGRAM}: {error}")
 
     @abstractmethod
     def _capture(self, sink: TraceSink) -> None:

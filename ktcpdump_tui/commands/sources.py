@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.sink import PassingSink
-from ktcpdump_tui.trace.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +15,15 @@ if TYPE_CHECKING:
     from ktcpdump_tui.debuginfo.source import SourceFinder
     from ktcpdump_tui.model import Instruction, Summary, TraceHeader
     from ktcpdump_tui.trace.sink import TraceSink
+    from ktcpdump_tui.trace.trace import Trace
 
 
 def sources_of(places: Sequence[str | Path], trace: Trace) -> SourceFinder:
     """Return what finds the source of a trace: in ``places``, in the trace itself, in the usual places."""
-    path = trace.path
 
     def embedded(file: str) -> bytes | None:
         # Asked in the thread that loads sources: a reader belongs to one thread.
-        with Trace.open(path) as reader:
+        with trace.reopen() as reader:
             return blobs.embedded_source(reader, file)
 
     carried = bool(blobs.embedded_files(trace))

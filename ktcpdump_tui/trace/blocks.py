@@ -11,11 +11,10 @@ import numpy as np
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import codec, notes
-from ktcpdump_tui.trace.index import PairIndex, StateIndex
+from ktcpdump_tui.trace.index import STATE_IDS, PairIndex, StateIndex
 from ktcpdump_tui.trace.losses import unpack_losses
 from ktcpdump_tui.trace.schema import READ_ERRORS, to_unsigned
-from ktcpdump_tui.trace.tally import Tally
-from ktcpdump_tui.trace.writer import STATE_IDS
+from ktcpdump_tui.trace.tally import Tally, add_hits
 
 if TYPE_CHECKING:
     import sqlite3
@@ -56,6 +55,11 @@ class Database:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
+
+    def move(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Go on with the same trace in another file."""
+        self._connection.close()
+        self._connection, self.path = connection, path
 
     def all(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return all rows."""
@@ -319,20 +323,6 @@ class NoteBlocks:
             raise self._db.damaged(f"note block {number}: {error}") from error
         _keep(self._blocks, number, (len(data), data), _NOTES_KEPT)
         return data
-
-
-#: Instructions a reader counts at most; a plan is far smaller (--max-probes).
-MAX_INSNS: Final = 1 << 22
-
-
-def add_hits(hits: Array, tally: Tally) -> Array:
-    """Return ``hits`` (u64 per instruction) with those of ``tally`` added, made longer where needed."""
-    known = tally.insns < MAX_INSNS
-    insns, counts = tally.insns[known], tally.insn_counts[known]
-    if len(insns) and int(insns[-1]) >= len(hits):
-        hits = np.concatenate((hits, np.zeros(int(insns[-1]) + 1 - len(hits), "<u8")))
-    hits[insns] += counts
-    return hits
 
 
 def _keep(cache: OrderedDict[int, Any], key: int, value: Any, most: int) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
     from ktcpdump_tui.trace.codec import Array
+
+#: (state id, offset in the block) of each state note, sorted by id: what is stored with a block of notes.
+STATE_IDS: Final[np.dtype[Any]] = np.dtype([("id", "<u8"), ("offset", "<u4")])
 
 #: Pending pairs are merged when there are more than this, and more than an eighth of the merged ones.
 _PENDING: Final = 4096

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.trace.codec import Array
+    from ktcpdump_tui.trace.whereabouts import Whereabouts
 
 #: Seconds between looks at the trace: what a crash of the machine may cost, beside the trace's own.
 LOOK_EVERY: Final = 0.1
@@ -35,7 +36,7 @@ class Recorder(threading.Thread):
     a summary is not waited for. ``finish`` waits for the last event and returns how many there are.
     """
 
-    def __init__(self, source: Path, path: Path, ended: Callable[[], bool]) -> None:
+    def __init__(self, source: Path | Whereabouts, path: Path, ended: Callable[[], bool]) -> None:
         super().__init__(name="recorder", daemon=True)
         self.path = path
         self.error: BaseException | None = None

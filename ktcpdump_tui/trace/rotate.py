@@ -10,9 +10,11 @@ from collections import OrderedDict, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ktcpdump_tui.model import ProbeState, Summary
+from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import notes as decode
+from ktcpdump_tui.trace.full_disk import DISK_FULL, say_why
 from ktcpdump_tui.trace.layout import NoteKind
+from ktcpdump_tui.trace.summing_up import summary_so_far
 from ktcpdump_tui.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ktcpdump_tui.model import Instruction, TraceHeader
+    from ktcpdump_tui.model import Instruction, Summary, TraceHeader
 
 #: States repeated of a packet: events that are still in the ring may refer to older ones than the last.
 _STATES: Final = 4
@@ -99,10 +101,17 @@ class RotatingWriter:
     def _rotate(self) -> None:
         assert self._header is not None, "events come after the header"
         full = self._writer
-        self._number += 1
-        self._writer = self._open()
-        full.close(self._summary(full.events))
-        self._writer.write_header(self._header)
+        full.close(self._summary(full.events, "rotation"))  # first: its log makes room
+        try:
+            self._number += 1
+            self._writer = self._open()
+            self._begin(self._header)
+        except UserError:
+            say_why(full.path, self._summary(full.events, DISK_FULL))
+            raise
+
+    def _begin(self, header: TraceHeader) -> None:
+        self._writer.write_header(header)
         self._writer.write_plan(self._plan)
         for name, data in self._blobs.items():
             self._writer.put_blob(name, data)
@@ -110,22 +119,9 @@ class RotatingWriter:
             self._writer.write_notes(packet.birth + b"".join(packet.states))
         self._writer.write_progress(self._counts)
 
-    def _summary(self, events: int) -> Summary:
+    def _summary(self, events: int, ended_by: str) -> Summary:
         """Return what is known where a file ends and the capture goes on."""
-        states = [instruction.probe for instruction in self._plan]
-        attached, refused = states.count(ProbeState.ATTACHED), states.count(ProbeState.REFUSED)
-        lost = {
-            name.removeprefix("lost: "): n for name, n in self._counts.items() if name.startswith("lost: ")
-        }
-        truncated = {
-            name.removeprefix("truncated: "): n
-            for name, n in self._counts.items()
-            if name.startswith("truncated: ")
-        }
-        packets, derived = (self._counts.get(name, 0) for name in ("packets", "derived"))
-        return Summary(
-            events, packets, attached + refused, attached, refused, lost, "rotation", derived, truncated
-        )
+        return summary_so_far((one.probe for one in self._plan), self._counts, events, ended_by)
 
     def _remember(self, note: decode.Note, data: bytes) -> None:
         if note.kind == NoteKind.BIRTH:

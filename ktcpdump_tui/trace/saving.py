@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.model import ProbeState, Summary
 from ktcpdump_tui.trace import notes
 from ktcpdump_tui.trace.layout import NoteKind
+from ktcpdump_tui.trace.summing_up import summary_so_far
 from ktcpdump_tui.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from ktcpdump_tui.model import Summary
     from ktcpdump_tui.trace.codec import Array
     from ktcpdump_tui.trace.trace import Trace
 
@@ -171,18 +172,8 @@ def _summary(trace: Trace, events: int, packets: int | None) -> Summary:
         return replace(
             trace.summary, events=events, packets=trace.summary.packets if packets is None else packets
         )
-    states = [one.probe for one in trace.plan]
-    attached, refused = states.count(ProbeState.ATTACHED), states.count(ProbeState.REFUSED)
-    lost = {name.removeprefix("lost: "): n for name, n in trace.counts().items() if name.startswith("lost: ")}
-    return Summary(
-        events=events,
-        packets=len(trace.packets()) if packets is None else packets,
-        probes_asked=attached + refused,
-        probes_attached=attached,
-        probes_refused=refused,
-        lost=lost,
-        ended_by="saved",
-    )
+    known = len(trace.packets()) if packets is None else packets
+    return summary_so_far((one.probe for one in trace.plan), trace.counts(), events, "saved", known)
 
 
 def _runs(numbers: Array) -> Iterator[tuple[int, int]]:

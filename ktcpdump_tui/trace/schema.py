@@ -76,6 +76,7 @@ def create(path: Path) -> sqlite3.Connection:
 
     UserError where the file cannot be written.
     """
+    database = None
     try:
         for old in (path, *_companions(path)):
             old.unlink(missing_ok=True)
@@ -89,6 +90,10 @@ def create(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")  # only now: what marks a trace is in the file itself
         database.executescript(f"BEGIN; {TABLES} COMMIT;")
     except (OSError, sqlite3.Error) as error:
+        if database is not None:
+            database.close()
+            for begun in (path, *_companions(path)):
+                begun.unlink(missing_ok=True)
         raise UserError(
             f"cannot write the trace {path}: {error}",
             "name a file in a folder you may write to: -o FILE.ktrace",
@@ -118,7 +123,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         )
     # Without a log the file is complete and at rest: "immutable" then needs no companion files, so that a
     # trace in a folder that cannot be written to opens as well.
-    at_rest = not _companions(path)[0].exists()
+    at_rest = not has_log(path)
     uri = f"file:{quote(str(path.absolute()))}?mode=ro" + ("&immutable=1" if at_rest else "")
     try:
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
@@ -134,7 +139,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def make_single_file(path: Path) -> bool:
     """Turn a finished trace that readers kept in WAL mode into one file; False while others still read it."""
     for attempt in range(4):
-        if not _companions(path)[0].exists():
+        if not has_log(path):
             return True
         # Two readers that end at once are in each other's way: the next attempt comes at another moment.
         time.sleep(attempt * random.uniform(0.01, 0.1))  # noqa: S311
@@ -144,6 +149,11 @@ def make_single_file(path: Path) -> bool:
         ):
             database.execute("PRAGMA journal_mode = DELETE")
     return False
+
+
+def has_log(path: Path) -> bool:
+    """Tell whether a trace is being written, or was not brought to one file yet."""
+    return _companions(path)[0].exists()
 
 
 def _companions(path: Path) -> list[Path]:

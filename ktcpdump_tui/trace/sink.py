@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ktcpdump_tui.errors import UserError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
@@ -80,6 +83,58 @@ class PassingSink:
     def close(self, summary: Summary | None) -> None:
         """Close."""
         self._sink.close(summary)
+
+
+class GivingUp(PassingSink):
+    """Passes everything on until that fails; says so then, closes, and lets the rest go by."""
+
+    def __init__(self, sink: TraceSink, failed: Callable[[UserError], None]) -> None:
+        super().__init__(sink)
+        self._failed = failed
+        self._over = False
+
+    def _pass(self, what: Callable[..., None], *arguments: Any) -> None:
+        if self._over:
+            return
+        try:
+            what(*arguments)
+        except UserError as error:
+            self._over = True
+            with contextlib.suppress(UserError):  # it is the same one again
+                super().close(None)
+            self._failed(error)
+
+    def write_header(self, header: TraceHeader) -> None:
+        """Pass the header on."""
+        self._pass(super().write_header, header)
+
+    def write_plan(self, instructions: Sequence[Instruction]) -> None:
+        """Pass the plan on."""
+        self._pass(super().write_plan, instructions)
+
+    def put_blob(self, name: str, data: bytes) -> None:
+        """Pass a blob on."""
+        self._pass(super().put_blob, name, data)
+
+    def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
+        """Pass events on."""
+        self._pass(super().write_events, rows)
+
+    def write_notes(self, notes: bytes | memoryview) -> None:
+        """Pass notes on."""
+        self._pass(super().write_notes, notes)
+
+    def write_progress(self, counts: dict[str, int]) -> None:
+        """Pass totals on."""
+        self._pass(super().write_progress, counts)
+
+    def flush(self) -> None:
+        """Flush."""
+        self._pass(super().flush)
+
+    def close(self, summary: Summary | None) -> None:
+        """Close."""
+        self._pass(super().close, summary)
 
 
 class TeeSink:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -59,3 +59,17 @@ class Tally:
 
 def _ascends(numbers: Array) -> bool:
     return bool((numbers[1:] > numbers[:-1]).all())
+
+
+#: Instructions a reader counts at most; a plan is far smaller (--max-probes).
+MAX_INSNS: Final = 1 << 22
+
+
+def add_hits(hits: Array, tally: Tally) -> Array:
+    """Return ``hits`` (u64 per instruction) with those of ``tally`` added, made longer where needed."""
+    known = tally.insns < MAX_INSNS
+    insns, counts = tally.insns[known], tally.insn_counts[known]
+    if len(insns) and int(insns[-1]) >= len(hits):
+        hits = np.concatenate((hits, np.zeros(int(insns[-1]) + 1 - len(hits), "<u8")))
+    hits[insns] += counts
+    return hits

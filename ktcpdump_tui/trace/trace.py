@@ -9,11 +9,13 @@ import numpy as np
 
 from ktcpdump_tui.model import Event, Instruction, LineState, ProbeState
 from ktcpdump_tui.trace import codec, lines, records, schema
-from ktcpdump_tui.trace.blocks import MAX_INSNS, Database, EventBlocks, NoteBlocks, add_hits
+from ktcpdump_tui.trace.blocks import Database, EventBlocks, NoteBlocks
 from ktcpdump_tui.trace.events import make_event
 from ktcpdump_tui.trace.layout import event_dtype
 from ktcpdump_tui.trace.losses import LOSS, apply_fixes
 from ktcpdump_tui.trace.packets import DropNames, PacketTable
+from ktcpdump_tui.trace.tally import MAX_INSNS, add_hits
+from ktcpdump_tui.trace.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,8 +34,8 @@ class Trace:
     were removed by --max-size.
     """
 
-    def __init__(self, database: Database, path: Path, live: bool) -> None:
-        self.path = path
+    def __init__(self, database: Database, where: Whereabouts, live: bool) -> None:
+        self._where = where
         self._db = database
         self._live = live
         self.finished = False
@@ -53,16 +55,28 @@ class Trace:
         self.refresh()
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Open the trace at ``path``; UserError where it is unreadable, damaged, or too new."""
-        path = Path(path)
-        connection = schema.open_for_reading(path)
-        live = path.with_name(path.name + "-wal").exists()
+    def open(cls, path: Path | str | Whereabouts) -> Self:
+        """Open the trace at ``path``; UserError where it is unreadable, damaged, or too new.
+
+        With Whereabouts the reader goes along to where the trace goes on when its disk is full.
+        """
+        where = path if isinstance(path, Whereabouts) else Whereabouts(Path(path))
+        path = where.path
+        database = Database(schema.open_for_reading(path), path)
         try:
-            return cls(Database(connection, path), path, live)
+            return cls(database, where, schema.has_log(path))
         except BaseException:
-            connection.close()
+            database.close()
             raise
+
+    def reopen(self) -> Self:
+        """Return another reader of the same trace, for another thread."""
+        return type(self).open(self._where)
+
+    @property
+    def path(self) -> Path:
+        """The file that is read."""
+        return self._db.path
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +94,9 @@ class Trace:
         """Read what was committed since the last call; return the number of the last event."""
         if self.finished:
             return len(self)
+        if (path := self._where.path) != self._db.path:
+            self._db.move(schema.open_for_reading(path), path)
+            self._live = True
         meta = dict(self._db.all("SELECT key, value FROM meta WHERE key != 'header'"))
         first_no = self._events.first_no
         self._events.refresh()

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.trace.index import STATE_IDS
+from ktcpdump_tui.trace.losses import unpack_losses
+from ktcpdump_tui.trace.tally import Tally, add_hits
+
 if TYPE_CHECKING:
     import sqlite3
 
     from ktcpdump_tui.trace.codec import Array
-    from ktcpdump_tui.trace.tally import Tally
 
 #: Part of the room that is left to SQLite's log beside the file, and its largest size in bytes.
 _LOG_SHARE: Final = 4
@@ -55,6 +58,20 @@ class Trimmer:
         self._notes: deque[tuple[int, Array]] = deque()
         self._hits = np.zeros(0, "<u8")
         self._lost = 0
+
+    def resume(self) -> None:
+        """Take stock of the blocks that are there already; their states stay until the last of them goes."""
+        meta = dict(self._db.execute("SELECT key, value FROM meta WHERE key LIKE 'removed_%'"))
+        self._hits = np.frombuffer(meta.get("removed_hits", b""), "<u8").copy()
+        self._lost = int(meta.get("removed_lost", 0))
+        for number, states in self._db.execute("SELECT id, state_ids FROM note_block ORDER BY id"):
+            self._notes.append((number, np.frombuffer(states, STATE_IDS)["id"]))
+        oldest = self._notes[0][0] if self._notes else 1
+        for number, first_no, count, tally, loss in self._db.execute(
+            "SELECT id, first_no, count, tally, loss FROM event_block ORDER BY id"
+        ):
+            lost = int(unpack_losses(loss)["lost"].sum())
+            self._events.append(_Block(number, first_no, Tally.unpack(tally, count), lost, oldest))
 
     def event_block(self, number: int, first_no: int, tally: Tally, losses: Array, states: Array) -> None:
         """Take note of an event block that was stored, or stored again with more events in it."""
@@ -114,11 +131,7 @@ class Trimmer:
         return oldest
 
     def _remove(self, block: _Block) -> None:
-        if len(block.tally.insns) and int(block.tally.insns[-1]) >= len(self._hits):
-            self._hits = np.concatenate(
-                (self._hits, np.zeros(int(block.tally.insns[-1]) + 1 - len(self._hits), "<u8"))
-            )
-        self._hits[block.tally.insns] += block.tally.insn_counts
+        self._hits = add_hits(self._hits, block.tally)
         self._lost += block.lost
         next_no = block.first_no + int(block.tally.packet_counts.sum())
         self._db.execute("DELETE FROM event_block WHERE id = ?", (block.id,))

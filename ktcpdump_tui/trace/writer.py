@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -12,16 +13,21 @@ import numpy as np
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import codec, notes, records, schema
+from ktcpdump_tui.trace.full_disk import DISK_FULL, Leaving, refused
+from ktcpdump_tui.trace.index import STATE_IDS
 from ktcpdump_tui.trace.layout import NoteKind, event_dtype
 from ktcpdump_tui.trace.losses import LOSS, LossCounter, apply_fixes
 from ktcpdump_tui.trace.packet_rows import PacketRows
+from ktcpdump_tui.trace.refuge import Move, take_along
+from ktcpdump_tui.trace.summing_up import summary_so_far
 from ktcpdump_tui.trace.tally import Tally
 from ktcpdump_tui.trace.trim import Trimmer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ktcpdump_tui.model import Instruction, Summary, TraceHeader
+    from ktcpdump_tui.model import Instruction, ProbeState, Summary, TraceHeader
+    from ktcpdump_tui.trace.refuge import Refuge
 
 #: Unpacked bytes of one block: large enough to pack well, small enough that a jump unpacks in 2 ms.
 BLOCK_BYTES: Final = 1 << 20
@@ -29,11 +35,11 @@ BLOCK_BYTES: Final = 1 << 20
 #: Longest time between events taken and events committed while events come in, seconds.
 COMMIT_SECONDS: Final = 0.1
 
+#: Seconds that readers get to follow to another file, or to end, when the writer closes.
+PATIENCE: Final = 0.3
+
 #: Packed bytes after which is committed at the latest: keeps SQLite's log small.
 COMMIT_BYTES: Final = 8 << 20
-
-#: (state id, offset in the block) of each state note, sorted by id.
-STATE_IDS: Final[np.dtype[Any]] = np.dtype([("id", "<u8"), ("offset", "<u4")])
 
 
 class TraceWriter:
@@ -41,12 +47,18 @@ class TraceWriter:
 
     ``max_size`` is the number of bytes the file may have (see trim.py); None means no limit. All methods may
     be called from different threads. UserError where the file cannot be made or the disk is full; what was
-    committed before stays readable.
+    committed before stays readable, in one file that says so. With a ``refuge`` the writer goes on there
+    instead: every event is then in the one trace or the other, or in both.
     """
 
-    def __init__(self, path: Path | str, max_size: int | None = None) -> None:
+    def __init__(self, path: Path | str, max_size: int | None = None, refuge: Refuge | None = None) -> None:
         self.path = Path(path)
         self._db = schema.create(self.path)
+        self._refuge = refuge
+        self._left: Leaving | None = None
+        #: What was done since the last commit, for the place where the writer goes on.
+        self._undone: list[tuple[str, list[tuple[Any, ...]]]] = []
+        self._probes: tuple[ProbeState, ...] = ()
         self._lock = threading.RLock()
         self._failed: UserError | None = None
         self._closed = False
@@ -54,8 +66,7 @@ class TraceWriter:
         self._committed_at = time.monotonic()
         self._packets = PacketRows()
         self._losses = LossCounter()
-        self._trimmer = Trimmer(self._db, max_size) if max_size is not None else None
-        self._commit_bytes = self._trimmer.commit_bytes if self._trimmer else COMMIT_BYTES
+        self._bound(max_size)
         self._block_bytes = min(BLOCK_BYTES, self._trimmer.block_bytes) if self._trimmer else BLOCK_BYTES
         self._uncommitted = 0
         self._plan_version = 0
@@ -95,6 +106,7 @@ class TraceWriter:
     def write_plan(self, instructions: Sequence[Instruction]) -> None:
         """Store or replace the plan and make it visible."""
         with self._lock:
+            self._probes = tuple(one.probe for one in instructions)
             self._plan_version += 1
             data = codec.compress(records.plan_to_json(instructions).encode())
             self._execute("INSERT OR REPLACE INTO plan (id, data) VALUES (1, ?)", (data,))
@@ -142,7 +154,8 @@ class TraceWriter:
     def write_progress(self, counts: dict[str, int]) -> None:
         """Store totals by name."""
         with self._lock:
-            self._executemany("INSERT OR REPLACE INTO counts (name, value) VALUES (?, ?)", counts.items())
+            totals = list(counts.items())
+            self._executemany("INSERT OR REPLACE INTO counts (name, value) VALUES (?, ?)", totals)
             self._commit_if_due()
 
     def flush(self) -> None:
@@ -152,9 +165,7 @@ class TraceWriter:
                 return
             self._store_notes()
             self._store_events()
-            if self._in_transaction:
-                self._execute("COMMIT")
-                self._in_transaction = False
+            self._commit()
             self._committed_at = time.monotonic()
             self._uncommitted = 0
 
@@ -171,14 +182,12 @@ class TraceWriter:
                     self.flush()
             finally:
                 self._closed = True
-                try:
-                    self._db.execute("PRAGMA busy_timeout = 300")
-                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    self._db.execute("PRAGMA journal_mode = DELETE")
-                except sqlite3.Error:
-                    # Readers are at work: the log is complete and theirs to fold in when they close.
-                    self._in_transaction = False
-                self._db.close()
+                stopped = None if self._failed is None else self._summary_here()
+                for one in (self._left, Leaving(self._db, self.path, stopped)):
+                    if one is not None:
+                        # Where readers are at work the log is complete, and theirs to fold in at their end.
+                        one.settle(PATIENCE)
+                        one.close()
 
     def _store_events(self) -> None:
         rows = self._rows[: self._used]
@@ -208,8 +217,7 @@ class TraceWriter:
         self._uncommitted += len(head) + len(body)
         if self._trimmer:
             self._trimmer.event_block(self._block, self._first_no, tally, here, rows["state"])
-            with self._guard():
-                self._trimmer.trim(self._block, self._note_block)
+            self._trim(self._trimmer)
         self._accounted = self._stored = self._used
 
     def _next_event_block(self) -> None:
@@ -244,8 +252,7 @@ class TraceWriter:
         self._uncommitted += len(data)
         if self._trimmer:
             self._trimmer.note_block(self._note_block, ids["id"])
-            with self._guard():
-                self._trimmer.trim(self._block, self._note_block)
+            self._trim(self._trimmer)
         self._notes_stored = len(self._notes)
 
     def _next_note_block(self) -> None:
@@ -263,33 +270,97 @@ class TraceWriter:
             self.flush()
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> None:
-        with self._guard():
-            if not self._in_transaction and statement != "COMMIT":
-                self._db.execute("BEGIN IMMEDIATE")
-                self._in_transaction = True
-            self._db.execute(statement, values)
+        self._executemany(statement, [values])
 
-    def _executemany(self, statement: str, values: Any) -> None:
+    def _executemany(self, statement: str, values: list[tuple[Any, ...]]) -> None:
         if not values:
             return
         with self._guard():
-            if not self._in_transaction:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._in_transaction = True
-            self._db.executemany(statement, values)
+            try:
+                self._do(statement, values)
+            except sqlite3.Error as error:
+                self._go_on_elsewhere(error)
+                self._do(statement, values)
+            if self._refuge is not None:
+                self._undone.append((statement, values))
+
+    def _do(self, statement: str, values: list[tuple[Any, ...]]) -> None:
+        if not self._in_transaction:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._in_transaction = True
+        self._db.executemany(statement, values)
+
+    def _commit(self) -> None:
+        with self._guard():
+            if self._in_transaction:
+                try:
+                    self._db.execute("COMMIT")
+                except sqlite3.Error as error:
+                    self._go_on_elsewhere(error)
+                    self._db.execute("COMMIT")
+                self._in_transaction = False
+                self._undone.clear()
+        if self._left is not None and self._left.settle():
+            self._left = None
+
+    def _trim(self, trimmer: Trimmer) -> None:
+        with self._guard():
+            try:
+                trimmer.trim(self._block, self._note_block)
+            except sqlite3.Error as error:
+                self._go_on_elsewhere(error)  # with a trimmer of its own, at the next block
+
+    def _go_on_elsewhere(self, error: sqlite3.Error) -> None:
+        """Do in the refuge what was not committed, and go on there; raises ``error`` where there is none."""
+        place = self._refuge.choose(self.path) if self._refuge is not None and refused(error) else None
+        if self._refuge is None or place is None:
+            raise error
+        with contextlib.suppress(sqlite3.Error):
+            self._db.rollback()
+        path, most = place
+        try:
+            database = schema.create(path)
+            first_no = take_along(self.path, database, most)
+        except (UserError, sqlite3.Error) as failed:
+            raise error from failed
+        here = self._summary_here()
+        self._left = Leaving(self._db, self.path, here)
+        move = Move(self.path, str(error), here.events, first_no)
+        self._db, self.path, self._in_transaction = database, path, False
+        for statement, values in self._undone:
+            self._do(statement, values)
+        self._bound(most)
+        assert self._trimmer is not None
+        self._trimmer.resume()
+        self._refuge.took_over(path, move)
+
+    def _bound(self, max_size: int | None) -> None:
+        self._trimmer = Trimmer(self._db, max_size) if max_size is not None else None
+        self._commit_bytes = self._trimmer.commit_bytes if self._trimmer else COMMIT_BYTES
+
+    def _summary_here(self) -> Summary:
+        """Return what the file holds, which ends here."""
+        events, counts = 0, {}
+        with contextlib.suppress(sqlite3.Error):
+            events = int(
+                self._db.execute("SELECT max(first_no + count - 1) FROM event_block").fetchone()[0] or 0
+            )
+            counts = dict(self._db.execute("SELECT name, value FROM counts"))
+        return summary_so_far(self._probes, counts, events, DISK_FULL)
 
     def _guard(self) -> _Guard:
         return _Guard(self)
 
     def fail(self, error: sqlite3.Error) -> UserError:
         """Stop writing for good after ``error``; what was not committed is given up."""
-        self._failed = UserError(
-            f"the trace {self.path} cannot be written any further: {error}",
-            "free some space, or bound the trace with --max-size BYTES; what was stored stays readable",
-        )
-        if self._db.in_transaction:
+        with contextlib.suppress(sqlite3.Error):
             self._db.rollback()
         self._in_transaction = False
+        events = self._summary_here().events
+        self._failed = UserError(
+            f"the trace {self.path} cannot be written any further: {error}; it holds {events:,} events",
+            "make room on its disk, or bound the trace with --max-size BYTES; what was stored stays readable",
+        )
         return self._failed
 
     @property

@@ -12,7 +12,6 @@ from textual.containers import Horizontal, Vertical
 
 from ktcpdump_tui.debuginfo.source import Missing
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.background import Background
 from ktcpdump_tui.tui.banner import Banner
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.trace.postfilter import Predicate
+    from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.coverage import LineMark
     from ktcpdump_tui.tui.ports import CaptureControl, Log, SourceProvider
     from ktcpdump_tui.tui.value_fields import Values
@@ -100,7 +100,7 @@ class TraceApp(BaseApp):
         self.navigator = Navigator(trace, follow=control is not None)
         self.sources = sources
         self._documents = Documents(sources)
-        reader = self.open_reader = open_trace or (lambda: Trace.open(trace.path))
+        reader = self.open_reader = open_trace or trace.reopen
         self.filter = ListFilter(self.navigator.rows, reader, make_judge)
         self.filter.apply(filter_text)
         self._presenter = Presenter(reader, make_values)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import pickle
+import traceback
 
 import numpy as np
 
@@ -143,3 +146,48 @@ def fork(what) -> int:
         finally:
             os._exit(0)
     return child
+
+
+#: unshare(2), mount(2): CLONE_NEWNS, CLONE_NEWUSER; MS_REC | MS_PRIVATE.
+_NEWNS, _NEWUSER, _PRIVATE = 0x20000, 0x10000000, 0x4000 | 0x40000
+
+
+def on_small_disk(folder, size: int, what):
+    """Run ``what`` in a child with a file system of ``size`` bytes at ``folder``; return what it returns."""
+    read, write = os.pipe()
+
+    def inside() -> None:
+        try:
+            _mount(folder, size)
+            answer = what(), None
+        except BaseException:
+            answer = None, traceback.format_exc()
+        with os.fdopen(write, "wb") as pipe:
+            pickle.dump(answer, pipe)
+
+    child = fork(inside)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        value, error = pickle.load(pipe)
+    os.waitpid(child, 0)
+    assert error is None, error
+    return value
+
+
+def _mount(folder, size: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    ordinary, user, group = os.geteuid() != 0, os.geteuid(), os.getegid()
+
+    def check(status: int) -> None:
+        if status:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+
+    check(libc.unshare(_NEWNS | (_NEWUSER if ordinary else 0)))
+    if ordinary:
+        for name, line in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(line)
+    check(libc.mount(None, b"/", None, ctypes.c_ulong(_PRIVATE), None))
+    options = f"size={size}".encode()
+    check(libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", ctypes.c_ulong(0), options))

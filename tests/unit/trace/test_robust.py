@@ -175,8 +175,8 @@ def test_a_full_disk_ends_the_writing_and_keeps_what_was_stored(tmp_path):
         writer.write_events(made.rows(1))
     writer.close(SUMMARY)
     with Trace.open(path) as trace:
-        assert not trace.finished
-        assert len(trace) >= total > 0
+        assert trace.summary.ended_by == "disk full"
+        assert trace.summary.events == len(trace) >= total > 0
         trace.event(len(trace))
 
 
