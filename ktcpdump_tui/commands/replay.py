@@ -16,6 +16,7 @@ from ktcpdump_tui.headless.output import write_lines
 from ktcpdump_tui.headless.runner import Limits, follow
 from ktcpdump_tui.headless.selection import Selection
 from ktcpdump_tui.options import PROGRAM
+from ktcpdump_tui.trace.full_disk import DISK_FULL
 from ktcpdump_tui.trace.trace import Trace
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def replay(options: Options) -> int:
     with Trace.open(Path(options.replay).expanduser()) as trace:
         if not trace.finished:
             say(f"{PROGRAM}: {options.replay} has no end: the capture was cut off, or still goes on")
+        elif trace.summary is not None and trace.summary.ended_by == DISK_FULL:
+            say(f"{PROGRAM}: {options.replay} ends where the disk was full, after event {len(trace):,}")
         if options.compare is not None:
             return _compare(options, trace, *options.compare)
         if options.write not in (None, "-") and not (options.no_tui or options.json):

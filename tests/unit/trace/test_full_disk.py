@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +26,8 @@ from ktcpdump_tui.trace.whereabouts import Whereabouts
 from ktcpdump_tui.trace.writer import TraceWriter
 
 MB = 1 << 20
+PROGRAM = (sys.executable, "-m", "ktcpdump_tui")
+DATA = Path(__file__).parents[2] / "data"
 SUMMARY = Summary(20_000, 9, 2, 3, 4)
 
 
@@ -298,3 +303,29 @@ def test_a_limit_on_files_is_met_in_the_new_place_as_well_and_bounds_it(disk):
         refuge.close()
 
     made.on_small_disk(disk, 200 * MB, inside)
+
+
+def test_the_program_prints_all_says_once_that_the_file_ends_and_fails(disk):
+    def inside() -> tuple[list[bytes], bytes, int, int]:
+        recorded = [*PROGRAM, "-r", DATA / "four-ways-6.12.ktrace", "--json"]
+        with subprocess.Popen(recorded, stdout=subprocess.PIPE) as source:
+            shown = [*PROGRAM, "-r", "-", "--json", "-o", disk / "a.ktrace"]
+            got = subprocess.run(shown, stdin=source.stdout, capture_output=True, check=False)
+        assert os.listdir(disk) == ["a.ktrace"]
+        with Trace.open(disk / "a.ktrace") as trace:
+            assert trace.summary.ended_by == DISK_FULL
+            held = len(trace)
+        again = subprocess.run(
+            [*PROGRAM, "-r", disk / "a.ktrace", "--json"], capture_output=True, check=True
+        )
+        assert len(again.stdout.splitlines()) == held + 2
+        assert b"the disk was full" in again.stderr
+        return got.stdout.splitlines(), got.stderr, got.returncode, held
+
+    lines, said, status, held = made.on_small_disk(disk, 2_000_000, inside)
+    with Trace.open(DATA / "four-ways-6.12.ktrace") as trace:
+        assert len(lines) == len(trace) + 2
+        assert 0 < held < len(trace)
+    assert said.count(b"recording into") == 1
+    assert f"it holds the first {held:,} events, and the capture goes on without it".encode() in said
+    assert status == 1
