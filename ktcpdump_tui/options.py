@@ -220,6 +220,8 @@ _CAPTURE_ONLY: Final = (
     ("filter_tunnel", "--filter-tunnel"),
     ("captures", "--capture"),
 )
+#: Those of them that say how the trace is kept.
+_KEEPING: Final = ("record", "max_size", "rotate", "embed_source")
 #: Options that say how events are shown, and mean nothing where only a plan or a report is printed.
 _EVENT_ONLY: Final = (
     ("write", "-w"),
@@ -252,7 +254,10 @@ def _check(options: Options) -> None:
                     f"{flag} captures nothing, so {other} has no meaning with it", f"leave out {other}"
                 )
     if options.replay is not None:
-        if other := given(*_CAPTURE_ONLY, ("lab", "--lab"), ("ssh", "--ssh"), ("debug_image", "-d")):
+        # A stream is new here: it can be kept as a capture's trace is.
+        kept = _KEEPING if options.replay == "-" and options.record != "-" else ()
+        late = [one for one in _CAPTURE_ONLY if one[0] not in kept]
+        if other := given(*late, ("lab", "--lab"), ("ssh", "--ssh"), ("debug_image", "-d")):
             raise UsageError(f"-r shows what was recorded, so {other} comes too late", f"leave out {other}")
     elif options.compare:
         raise UsageError("--compare needs a recorded trace", "add -r FILE.ktrace")

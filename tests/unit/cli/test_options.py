@@ -99,6 +99,8 @@ def test_values(words: list[str], name: str, value: object) -> None:
         ("--lab=newest", "--lab=newest is no kernel version"),
         ("--no-tui=1", "--no-tui: ignored explicit argument '1'"),
         ("-r x -i ip_rcv", "-r shows what was recorded, so -i comes too late"),
+        ("-r x -o a.ktrace", "-r shows what was recorded, so -o comes too late"),
+        ("-r - -o -", "so -o comes too late"),
         ("-r x --lab", "so --lab comes too late"),
         ("-r x -d v", "so -d comes too late"),
         ("--compare 1 2", "--compare needs a recorded trace"),
