@@ -11,7 +11,9 @@ from tui_capture import PER_PACKET, Capture
 from ktcpdump_tui.commands.screen import make_judge
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace.recorder import Recorder
+from ktcpdump_tui.trace.refuge import Refuge
 from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.trace.whereabouts import Whereabouts
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.ports import CaptureState
 from ktcpdump_tui.tui.quit_screen import QuitScreen
@@ -185,6 +187,39 @@ async def test_a_recorder_that_fails_is_told_and_the_capture_goes_on(debugger: A
         await driver.until(lambda: "the disk is full" in message(driver), "it is told")
         capture.packet()
         await driver.until(lambda: len(driver.app.trace) == 2 * PER_PACKET, "events go on")
+
+
+async def test_a_full_disk_moves_nothing_on_the_screen(debugger: Any, tmp_path: Path) -> None:
+    # SQLite's own limit on the pages of a file is met as a full disk is (tests/unit/trace has real ones).
+    where, moves = Whereabouts(tmp_path / "live.ktrace"), []
+    refuge = Refuge(where, 1 << 30, moves.append)
+    capture = Capture(where.path, refuge=refuge)
+    capture.writer._db.execute("PRAGMA max_page_count = 20")
+    capture.packet()
+    control = Temporary(where.path)
+    async with debugger(where, control=control) as driver:
+        await driver.press("k", "k", "k")
+        no, line = driver.no, driver.line
+        while not moves:
+            capture.packet()
+        held = moves[0].events
+        control.record_error = UserError(f"recording into live.ktrace ended: it holds {held} events")
+        await driver.until(lambda: len(driver.app.trace) == capture.events, "events go on")
+        assert f"it holds {held} events" in message(driver)
+        assert driver.app.trace.path == where.path != tmp_path / "live.ktrace"
+        assert (driver.no, driver.line) == (no, line), "one stays where one was"
+        capture.packet()
+        await driver.until(lambda: f"+{capture.events - PER_PACKET:,} new" in driver.text("#status"))
+        await driver.press("escape", "j", "G")
+        assert driver.no == capture.events
+        await driver.enter("&packet:1")
+        await driver.until(lambda: f"listed {PER_PACKET}:" in driver.text("#status"), "it filters")
+        await driver.enter(f":save {tmp_path}/all all")
+        await driver.until(lambda: "events written" in message(driver), "all of it can be saved")
+    with Trace.open(tmp_path / "all.ktrace") as saved:
+        assert len(saved) == capture.events
+    capture.close()
+    refuge.close()
 
 
 async def ended(driver: Any) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ktcpdump_tui.trace.refuge import Refuge
+
 C_FILE = "net/ipv4/ip_demo.c"
 H_FILE = "include/linux/demo.h"
 
@@ -140,9 +142,15 @@ class Capture:
     """Writes a trace packet by packet, as a live capture does."""
 
     def __init__(
-        self, path: Path, *, lines: bool = True, comm: bytes = b"ping", max_size: int | None = None
+        self,
+        path: Path,
+        *,
+        lines: bool = True,
+        comm: bytes = b"ping",
+        max_size: int | None = None,
+        refuge: Refuge | None = None,
     ) -> None:
-        self.writer = TraceWriter(path, max_size=max_size)
+        self.writer = TraceWriter(path, max_size, refuge)
         self.writer.write_header(
             TraceHeader(
                 "0.1.0", "6.12.0-demo", "x86_64", "ab" * 20, ("ktcpdump-tui", "icmp"),
