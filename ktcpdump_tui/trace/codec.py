@@ -4,7 +4,7 @@ A row's first fields (``ts`` to ``comm``: its head, 72 bytes) are what lists, st
 registers and the stack window (its body) are 5-6 times as much and needed for one event at a time. So a
 block keeps them apart. Heads are stored field by field with ``ts`` and ``seq`` as differences from the row
 before; bodies are stored row by row: neighbouring rows share most of their stack, which zstd finds as one
-long match. Measured on registers and stacks of single-stepped programs (tests/bench/bench_trace.py).
+long match. Measured on the events of real captures (tests/bench/bench_store.py, bench_trace.py).
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.kernel.symbols import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,9 +118,10 @@ def _named(instruction: Instruction, glob: str) -> bool:
     module, colon, symbol = glob.rpartition(":")
     if colon and not fnmatchcase(instruction.module or "vmlinux", module):
         return False
-    return fnmatchcase(instruction.symbol, symbol) or any(
-        fnmatchcase(frame.function, symbol) for frame in instruction.inlined_by[:-1]
-    )
+    # A function means all its parts: what the compiler made of it as well (.cold, .constprop.0).
+    names = {instruction.symbol, SUFFIX.sub("", instruction.symbol)}
+    names.update(frame.function for frame in instruction.inlined_by[:-1])
+    return any(fnmatchcase(name, symbol) for name in names)
 
 
 def _place(text: str) -> Place:

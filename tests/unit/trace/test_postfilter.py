@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from ktcpdump_tui.trace.criteria import Criteria, Place
 from ktcpdump_tui.trace.postfilter import PostFilter
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
+
+DATA = Path(__file__).parents[2] / "data"
 
 FILTERS = (
     "",
@@ -194,3 +197,12 @@ def test_a_wrong_word_is_named(text, message):
         Criteria.parse(text)
     assert raised.value.message == message
     assert raised.value.remedy
+
+
+def test_a_function_is_all_that_the_compiler_made_of_it():
+    with Trace.open(DATA / "four-ways-6.12.ktrace") as trace:
+        found = [
+            {one.symbol for one in trace.plan if one.index in Criteria.parse(text).instructions(trace.plan)}
+            for text in ("fn:ip_rcv_finish_core", "fn:ip_rcv_finish_core.constprop.0", "fn:ip_rcv_finish_*")
+        ]
+    assert found == [{"ip_rcv_finish_core.constprop.0"}] * 3
