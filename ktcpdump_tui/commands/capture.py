@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.commands.console import counts, signals_stop
+from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.commands.outputs import make_outputs
 from ktcpdump_tui.headless.runner import Limits, follow
 from ktcpdump_tui.headless.selection import Selection
@@ -52,4 +53,4 @@ def _limits(options: Options, trace: Trace) -> Limits:
     """Return what is left to select and to count here: nothing, where the capture itself does it."""
     if options.replay is None:
         return Limits()
-    return Limits(options.events, options.packets, Selection(options.expression, trace))
+    return Limits(options.events, options.packets, Selection(options.expression, trace, make_judge))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.commands.console import say
+from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.commands.outputs import make_outputs
 from ktcpdump_tui.commands.sources import source_text
 from ktcpdump_tui.errors import UsageError
@@ -35,7 +36,7 @@ def replay(options: Options) -> int:
             return _compare(options, trace, *options.compare)
         if options.write not in (None, "-") and not (options.no_tui or options.json):
             return _convert(options, trace)
-        selection = Selection(options.expression, trace)
+        selection = Selection(options.expression, trace, make_judge)
         if options.headless:
             limits = Limits(options.events, options.packets, selection)
             with make_outputs(options, trace) as outputs:
@@ -50,7 +51,7 @@ def _convert(options: Options, trace: Trace) -> int:
     """Write the selected events of a trace to a file in the format of its suffix, and nothing to stdout."""
     assert options.write is not None
     showing = Showing.of(trace, options.watches, options.locals)
-    limits = Limits(options.events, options.packets, Selection(options.expression, trace))
+    limits = Limits(options.events, options.packets, Selection(options.expression, trace, make_judge))
     everything = not (options.events or options.packets or options.expression)
     numbers = (event.no for event in limits.take(trace.events(trace.first_no, len(trace))))
     written = export(trace, options.write, None if everything else numbers, showing=showing)

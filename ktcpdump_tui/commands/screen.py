@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.commands.console import counts, say, signals_stop
+from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.commands.outputs import FileBeside
 from ktcpdump_tui.commands.sources import sources_of
 
 if TYPE_CHECKING:
     from ktcpdump_tui.commands.session import Session
     from ktcpdump_tui.options import Options
-    from ktcpdump_tui.trace.postfilter import Predicate
     from ktcpdump_tui.trace.trace import Trace
 
 
@@ -79,13 +79,6 @@ def _kept(options: Options) -> dict[str, Any]:
         profiles.load(options.profile)  # a name that is none is said before anything is drawn
         settings = replace(settings, profile=options.profile)
     return {"settings": settings, "profiles": profiles}
-
-
-def make_judge(expression: str) -> Predicate:
-    """Return what judges recorded packets by EXPRESSION; UsageError where it is wrong."""
-    from ktcpdump_tui.capture.filter.offline import OfflineFilter
-
-    return OfflineFilter(expression).matches
 
 
 def _packets(options: Options, trace: Trace, session: Session | None) -> FileBeside | None:

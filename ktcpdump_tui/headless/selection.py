@@ -1,49 +1,37 @@
-"""EXPRESSION over recorded packets: decided once per packet, as the kernel side does it."""
+"""Which events of a recorded packet are printed: the post-filter of the screen, asked event by event."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ktcpdump_tui.trace.pcap import wire_length
+from ktcpdump_tui.trace.criteria import Criteria
+from ktcpdump_tui.trace.postfilter import PostFilter
 
 if TYPE_CHECKING:
-    from ktcpdump_tui.capture.filter.offline import OfflineFilter
+    from collections.abc import Callable
+
     from ktcpdump_tui.model import Event
+    from ktcpdump_tui.trace.postfilter import Predicate
     from ktcpdump_tui.trace.trace import Trace
 
 
 class Selection:
-    """Tells which events are of selected packets.
+    """Tells which events a filter selects: ``text`` as criteria.py describes it, the empty one all of them.
 
-    A packet is judged as it was when it was first seen, and followed from then on although its headers
-    change; what was cloned, copied or cut from a selected packet is selected. UsageError where
-    ``expression`` is wrong; the empty one selects everything.
+    Events are asked about in ascending order; where the trace grows, after its refresh. ``make_judge`` gives
+    what judges packets by EXPRESSION. UsageError where ``text`` is wrong.
     """
 
-    def __init__(self, expression: str, trace: Trace) -> None:
-        self._trace = trace
-        self._decided: dict[int, bool] = {}
-        self._filter: OfflineFilter | None = None
-        if expression:
-            from ktcpdump_tui.capture.filter.offline import OfflineFilter
-
-            self._filter = OfflineFilter(expression)
+    def __init__(self, text: str, trace: Trace, make_judge: Callable[[str], Predicate]) -> None:
+        criteria = Criteria.parse(text)
+        judge = make_judge(criteria.expression) if criteria.expression else None
+        self._found = PostFilter(trace, criteria, judge) if criteria else None
 
     def __call__(self, event: Event) -> bool:
-        """Tell whether ``event`` is of a selected packet."""
-        if self._filter is None:
+        """Tell whether ``event`` is selected."""
+        found = self._found
+        if found is None:
             return True
-        decided = self._decided.get(event.packet_id)
-        if decided is None:
-            decided = self._decided[event.packet_id] = self._decide(event, self._filter)
-        return decided
-
-    def _decide(self, event: Event, judge: OfflineFilter) -> bool:
-        if event.packet_id:
-            try:
-                parent = self._trace.packet(event.packet_id).parent
-            except KeyError:
-                parent = None
-            if parent is not None and self._decided.get(parent):
-                return True
-        return judge.matches(event.packet, event.link, wire_length(event))
+        while found.scanned < event.no:
+            found.scan(enough=len(found) + 1)
+        return event.no in found

@@ -72,15 +72,20 @@ def ethernet_frame(event: Event) -> tuple[bytes, int]:
 
 
 def wire_length(event: Event) -> int:
-    """Return the length in bytes of the whole packet from the first byte of ``event.packet``.
+    """Return the length in bytes of the whole packet from the first byte of ``event.packet``."""
+    return packet_length(event.packet, event.link, event.len or 0)
 
-    skb->len counts from skb->data, which at one instruction is the link-layer header, at another the network
-    or transport header. The packet's own length field tells where the two agree; padding after it counts.
+
+def packet_length(packet: bytes, link: str, from_data: int) -> int:
+    """Return the length in bytes of a whole packet that is known from its ``link`` header on, maybe in part.
+
+    ``from_data`` is skb->len. It counts from skb->data, which at one instruction is the link-layer header, at
+    another the network or transport header. The packet's own length field tells where the two agree; padding
+    after it counts.
     """
-    captured = len(event.packet)
-    from_data = event.len or 0
-    start = _network_offset(event)
-    stated = None if start is None else _ip_length(event.packet, start)
+    captured = len(packet)
+    start = _network_offset(packet, link)
+    stated = None if start is None else _ip_length(packet, start)
     if start is not None and stated is not None and stated <= from_data + _MAX_HEADERS:
         return max(captured, from_data, start + stated)
     # Without an IP length (ARP, damaged, BIG TCP) all that can be said is what skb->len says.
@@ -91,10 +96,9 @@ def wire_length(event: Event) -> int:
 _MAX_HEADERS: Final = 256
 
 
-def _network_offset(event: Event) -> int | None:
+def _network_offset(packet: bytes, link: str) -> int | None:
     """Return where the IP header begins, or None where there is none."""
-    packet = event.packet
-    if event.link != "ethernet":
+    if link != "ethernet":
         return 0
     offset = 12
     while packet[offset : offset + 2] in (b"\x81\x00", b"\x88\xa8", b"\x91\x00"):

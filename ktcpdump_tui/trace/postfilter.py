@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.trace.pcap import packet_length
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -146,7 +148,7 @@ class PostFilter:
         if known is None:
             return self._judge(b"", "ethernet", None)
         packet, link, length = known
-        return self._judge(packet, link, max(length, len(packet)))
+        return self._judge(packet, link, packet_length(packet, link, length))
 
     def _changed(self, heads: Array) -> Array:
         """Tell which events have another state than their packet's event before; a first event has none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from test_live import capture
 from tui_capture import PER_PACKET
 
-from ktcpdump_tui.commands.screen import make_judge
+from ktcpdump_tui.commands.judging import make_judge
 
 __all__ = ["capture"]  # the fixture
 

@@ -58,7 +58,7 @@ async def test_search_backwards_and_in_the_source(debugger, recorded):
 
 
 async def test_the_filter_is_checked_while_it_is_typed_and_cleared_with_a_key(debugger, recorded):
-    from ktcpdump_tui.commands.screen import make_judge
+    from ktcpdump_tui.commands.judging import make_judge
 
     async with debugger(recorded, make_judge=make_judge) as driver:
         await driver.press("&")

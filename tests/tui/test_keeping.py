@@ -8,7 +8,7 @@ import pytest
 from test_live import Control
 from tui_capture import PER_PACKET, Capture
 
-from ktcpdump_tui.commands.screen import make_judge
+from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace.recorder import Recorder
 from ktcpdump_tui.trace.refuge import Refuge

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ktcpdump_tui import arch
+from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.debuginfo.image import DebugImage
 from ktcpdump_tui.debuginfo.variables import build_table
 from ktcpdump_tui.errors import UsageError
@@ -279,12 +280,28 @@ def test_limits_of_a_replay() -> None:
 def test_an_expression_selects_recorded_packets() -> None:
     with Trace.open(PING) as trace:
         everything = len(printed(trace))
-        assert len(printed(trace, Limits(selects=Selection("icmp", trace)))) == everything
-        assert len(printed(trace, Limits(selects=Selection("tcp", trace)))) == 1
-        requests = printed(trace, Limits(selects=Selection("icmp[0] == 8", trace)))
-        replies = printed(trace, Limits(selects=Selection("icmp[0] == 0", trace)))
+        assert len(printed(trace, Limits(selects=Selection("icmp", trace, make_judge)))) == everything
+        assert len(printed(trace, Limits(selects=Selection("tcp", trace, make_judge)))) == 1
+        requests = printed(trace, Limits(selects=Selection("icmp[0] == 8", trace, make_judge)))
+        replies = printed(trace, Limits(selects=Selection("icmp[0] == 0", trace, make_judge)))
         assert len(requests) > 1
         assert len(requests) + len(replies) == everything + 1
+
+
+def test_the_words_of_the_screens_filter_select_here_too() -> None:
+    with Trace.open(PING) as trace:
+        words = "cpu:1 packet:2,4,5 file:ip_input.c icmp[0] == 0"
+        chosen = Limits(selects=Selection(words, trace, make_judge))
+        rows = [int(row.split()[0]) for row in printed(trace, chosen)[1:]]
+        events = [trace.event(no) for no in range(1, len(trace) + 1)]
+        assert rows == [
+            one.no
+            for one in events
+            if one.packet_id == 5 and one.instruction.source.file == "net/ipv4/ip_input.c"
+        ]
+        assert len(rows) == 64
+        with pytest.raises(UsageError, match="is:red"):
+            Selection("is:red", trace, make_judge)
 
 
 # Header and summary

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import synthetic_trace as made
 
+from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.trace.criteria import Criteria, Place
 from ktcpdump_tui.trace.postfilter import PostFilter
@@ -206,3 +207,19 @@ def test_a_function_is_all_that_the_compiler_made_of_it():
             for text in ("fn:ip_rcv_finish_core", "fn:ip_rcv_finish_core.constprop.0", "fn:ip_rcv_finish_*")
         ]
     assert found == [{"ip_rcv_finish_core.constprop.0"}] * 3
+
+
+def test_a_packet_that_was_cut_keeps_its_length_for_the_expression(tmp_path):
+    # A frame of 98 bytes, of which 40 were kept; at its first event skb->data is behind the Ethernet header.
+    frame = bytes(12) + b"\x08\x00" + b"\x45\x00\x00\x54" + bytes(22)
+    writer = TraceWriter(tmp_path / "a.ktrace")
+    writer.write_header(made.header())
+    writer.write_plan(made.plan())
+    writer.write_notes(made.state(1, 1, frame, length=84, link=1))
+    writer.write_events(made.rows(3, packets=1))
+    writer.close(None)
+    with Trace.open(tmp_path / "a.ktrace") as trace:
+        for expression, selected in (("greater 98", 3), ("greater 99", 0), ("less 97", 0)):
+            view = PostFilter(trace, Criteria.parse(expression), make_judge(expression))
+            view.scan()
+            assert len(view) == selected, expression
