@@ -73,6 +73,10 @@ def _dispatch(options: Options) -> int:
             from ktcpdump_tui.commands.capture import stream
 
             return stream(session)
+        if options.compare is not None:
+            from ktcpdump_tui.commands.replay import compare_stream
+
+            return compare_stream(session)
         if options.headless:
             from ktcpdump_tui.commands.capture import capture
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ktcpdump_tui.commands.console import say
+from ktcpdump_tui.commands.console import say, signals_stop
 from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.commands.outputs import make_outputs
 from ktcpdump_tui.commands.sources import source_text
@@ -21,6 +21,7 @@ from ktcpdump_tui.trace.full_disk import DISK_FULL
 from ktcpdump_tui.trace.trace import Trace
 
 if TYPE_CHECKING:
+    from ktcpdump_tui.commands.session import Session
     from ktcpdump_tui.options import Options
 
 
@@ -45,6 +46,19 @@ def replay(options: Options) -> int:
         from ktcpdump_tui.commands.screen import show_trace
 
         return show_trace(options, trace)
+
+
+def compare_stream(session: Session) -> int:
+    """Take a stream to its end, and print where the paths of two of its packets part."""
+    assert session.options.compare is not None
+    with signals_stop(session):
+        session.start()
+        with session.open_trace() as trace:
+            session.join()
+            if session.error is not None:
+                raise session.error
+            trace.refresh()
+            return _compare(session.options, trace, *session.options.compare)
 
 
 def _convert(options: Options, trace: Trace) -> int:

@@ -35,7 +35,7 @@ class StdinSession(Session):
                 "-r - reads what another program writes", "ktcpdump-tui --json ... | ktcpdump-tui -r -"
             )
         self._pipe = _Pipe(os.dup(sys.stdin.fileno()))
-        if not self.options.headless:
+        if not self.options.headless and self.options.compare is None:
             try:
                 terminal = os.open(_TERMINAL, os.O_RDWR)
             except OSError as error:

@@ -1,6 +1,10 @@
 """The trace file: an SQLite database, its tables, and how it is opened for writing and for reading.
 
-``PRAGMA application_id`` is ``KTRC``, ``PRAGMA user_version`` the schema's version. Tables:
+``PRAGMA application_id`` is ``KTRC``, ``PRAGMA user_version`` the schema's version. That is 1 to this day:
+the tables are those of the first program that wrote any, and one value was added (2 in ``packet.dropped``:
+merged into another packet, which older programs show as dropped). Blobs and keys of header, plan and summary
+that were added since are passed over by older programs and done without by newer ones (records.py). A change
+that an older program would misread gets the next number, and files of before a reader of their own. Tables:
 
 =============  =====================================================================================
 meta           ``header`` (JSON), ``summary`` (JSON), ``finished`` (0/1), ``plan_version`` (counts

@@ -87,7 +87,13 @@ class LiveApp(TraceApp):
             raise UsageError(f"record takes a file and nothing else, not '{rest}'", f":record {name}")
         path = check_new(Path(name), replace_it=force)
         self.control.record(path)
-        self.notice(f"recording into {path}, from the first event on")
+        first = self.trace.first_no
+        since = (
+            "the first event on"
+            if first == 1
+            else f"event {first:,} on: those before it are gone (--max-size says how much stays)"
+        )
+        self.notice(f"recording into {path}, from {since}")
 
     def _written(self, done: Job, count: int) -> None:
         if done.verb == "save" and done.what == "events":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_live import Control
-from tui_capture import PER_PACKET, Capture
+from tui_capture import PATH, PER_PACKET, Capture
 
 from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.errors import UserError
@@ -187,6 +187,27 @@ async def test_a_recorder_that_fails_is_told_and_the_capture_goes_on(debugger: A
         await driver.until(lambda: "the disk is full" in message(driver), "it is told")
         capture.packet()
         await driver.until(lambda: len(driver.app.trace) == 2 * PER_PACKET, "events go on")
+
+
+async def test_recording_begun_when_events_are_gone_already_says_where_it_begins(
+    debugger: Any, tmp_path: Path
+) -> None:
+    path, kept = tmp_path / "small.ktrace", tmp_path / "kept.ktrace"
+    capture = Capture(path, max_size=400_000)
+    capture.packet()
+    control = Temporary(path)
+    async with debugger(path, control=control) as driver:
+        while driver.app.trace.first_no == 1:
+            capture.packet(PATH * 400)
+            await driver.until(lambda: len(driver.app.trace) >= capture.events)
+        first = driver.app.trace.first_no
+        await driver.enter(f":record {kept}")
+        assert f"from event {first:,} on" in message(driver)
+        assert "--max-size" in message(driver)
+        capture.close()
+        control.state = CaptureState.ENDED
+    assert control.recorder is not None
+    assert control.recorder.finish() == capture.events - first + 1
 
 
 async def test_a_full_disk_moves_nothing_on_the_screen(debugger: Any, tmp_path: Path) -> None:
