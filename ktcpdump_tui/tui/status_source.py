@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.model import ProbeState
+from ktcpdump_tui.trace.full_disk import DISK_FULL
 from ktcpdump_tui.tui.ports import CaptureState
 from ktcpdump_tui.tui.status_bar import Status
 
@@ -71,7 +72,11 @@ class StatusSource:
 
     def _mode(self) -> str:
         if self._control is None:
-            return "replay"
+            if not self._trace.finished:
+                return "replay, no end"  # cut off, or still being written
+            summary = self._trace.summary
+            full = summary is not None and summary.ended_by == DISK_FULL
+            return f"replay, {DISK_FULL}" if full else "replay"
         state = self._control.state
         if state is CaptureState.RUNNING and not self._navigator.follow:
             return "paused"

@@ -210,6 +210,11 @@ async def test_recording_begun_when_events_are_gone_already_says_where_it_begins
     assert control.recorder.finish() == capture.events - first + 1
 
 
+async def test_a_trace_without_an_end_says_so(debugger: Any, capture: Any) -> None:
+    async with debugger(capture.path) as driver:
+        assert "REPLAY, NO END" in driver.text("#status")
+
+
 async def test_a_full_disk_moves_nothing_on_the_screen(debugger: Any, tmp_path: Path) -> None:
     # SQLite's own limit on the pages of a file is met as a full disk is (tests/unit/trace has real ones).
     where, moves = Whereabouts(tmp_path / "live.ktrace"), []
@@ -241,6 +246,9 @@ async def test_a_full_disk_moves_nothing_on_the_screen(debugger: Any, tmp_path: 
         assert len(saved) == capture.events
     capture.close()
     refuge.close()
+    async with debugger(tmp_path / "live.ktrace") as driver:
+        assert "REPLAY, DISK FULL" in driver.text("#status")
+        assert len(driver.app.trace) == held
 
 
 async def ended(driver: Any) -> None:
