@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 
 from ktcpdump_tui.commands.console import say, signals_stop
 from ktcpdump_tui.commands.judging import make_judge
-from ktcpdump_tui.commands.outputs import make_outputs
-from ktcpdump_tui.commands.sources import source_text
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.export import Showing, export
-from ktcpdump_tui.headless.output import write_lines
-from ktcpdump_tui.headless.runner import Limits, follow
 from ktcpdump_tui.headless.selection import Selection
 from ktcpdump_tui.options import PROGRAM
 from ktcpdump_tui.trace.full_disk import DISK_FULL
@@ -39,6 +34,9 @@ def replay(options: Options) -> int:
             return _convert(options, trace)
         selection = Selection(options.expression, trace, make_judge)
         if options.headless:
+            from ktcpdump_tui.commands.outputs import make_outputs
+            from ktcpdump_tui.headless.runner import Limits, follow
+
             limits = Limits(options.events, options.packets, selection)
             with make_outputs(options, trace) as outputs:
                 follow(trace, outputs, limits)
@@ -63,6 +61,9 @@ def compare_stream(session: Session) -> int:
 
 def _convert(options: Options, trace: Trace) -> int:
     """Write the selected events of a trace to a file in the format of its suffix, and nothing to stdout."""
+    from ktcpdump_tui.export import Showing, export
+    from ktcpdump_tui.headless.runner import Limits
+
     assert options.write is not None
     showing = Showing.of(trace, options.watches, options.locals)
     limits = Limits(options.events, options.packets, Selection(options.expression, trace, make_judge))
@@ -76,7 +77,9 @@ def _convert(options: Options, trace: Trace) -> int:
 
 def _compare(options: Options, trace: Trace, a: int, b: int) -> int:
     """Print where the paths of two packets part. UsageError where a trace has no such packet."""
+    from ktcpdump_tui.commands.sources import source_text
     from ktcpdump_tui.headless.comparison import comparison_lines
+    from ktcpdump_tui.headless.output import write_lines
     from ktcpdump_tui.trace.compare import compare
 
     with contextlib.ExitStack() as stack:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.commands.console import counts, say, signals_stop
 from ktcpdump_tui.commands.judging import make_judge
-from ktcpdump_tui.commands.outputs import FileBeside
 from ktcpdump_tui.commands.sources import sources_of
 
 if TYPE_CHECKING:
+    from ktcpdump_tui.commands.outputs import FileBeside
     from ktcpdump_tui.commands.session import Session
     from ktcpdump_tui.options import Options
     from ktcpdump_tui.trace.trace import Trace
@@ -84,6 +84,8 @@ def _kept(options: Options) -> dict[str, Any]:
 def _packets(options: Options, trace: Trace, session: Session | None) -> FileBeside | None:
     if options.write is None:
         return None
+    from ktcpdump_tui.commands.outputs import FileBeside
+
     packets = FileBeside(trace, options, session)
     packets.start()
     return packets

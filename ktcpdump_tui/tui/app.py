@@ -8,18 +8,16 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.tui import bindings, command_runner, commands
+from ktcpdump_tui.tui import bindings, commands
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.compare_app import CompareApp
 from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.drop_app import DropApp
 from ktcpdump_tui.tui.field_tree import FieldTree
 from ktcpdump_tui.tui.find_app import FILTER, SEARCHES, FindApp
-from ktcpdump_tui.tui.help_screen import HelpScreen
 from ktcpdump_tui.tui.inspector import NAMES, Inspector
 from ktcpdump_tui.tui.kept_app import KeptApp
 from ktcpdump_tui.tui.live_app import LiveApp
-from ktcpdump_tui.tui.log_screen import LogScreen
 from ktcpdump_tui.tui.palette import DARK, LIGHT
 from ktcpdump_tui.tui.probing import of_line
 from ktcpdump_tui.tui.prompt import Prompt
@@ -154,6 +152,8 @@ class DebuggerApp(FindApp, ViewApp, DropApp, CompareApp, KeptApp, LiveApp):
             if command is None:
                 self.action_repeat()
             else:
+                from ktcpdump_tui.tui import command_runner
+
                 await command_runner.run(self, command)
         except UserError as error:
             self.main.query_one(Banner).show_error(str(error))
@@ -209,11 +209,15 @@ class DebuggerApp(FindApp, ViewApp, DropApp, CompareApp, KeptApp, LiveApp):
 
     def action_log(self) -> None:
         """Show what was written on standard error."""
+        from ktcpdump_tui.tui.log_screen import LogScreen
+
         if self.stderr_log is not None:
             self.push_screen(LogScreen(self.stderr_log))
 
     def action_help(self) -> None:
         """Show all keys and commands."""
+        from ktcpdump_tui.tui.help_screen import HelpScreen
+
         sections = [(title, "", list(group)) for title, group in self.groups]
         for kind, title in (
             (TraceList, "Trace list"), (SourceView, "Source"), (DisassemblyView, "Instructions"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.tui.compare_screen import CompareScreen
-from ktcpdump_tui.tui.comparison import CompareReader
 from ktcpdump_tui.tui.trace_app import TraceApp
 
 
@@ -35,6 +33,9 @@ class CompareApp(TraceApp):
 
     def compare(self, a: int, b: int) -> None:
         """Show two packets side by side; UsageError where one of them is not in the trace."""
+        from ktcpdump_tui.tui.compare_screen import CompareScreen
+        from ktcpdump_tui.tui.comparison import CompareReader
+
         for packet in (a, b):
             if self.trace.packet_span(packet) is None:
                 raise UsageError(f"there is no event of a packet {packet}", ":compare 1 2")

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from textual.command import CommandPalette
-
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace.stepping import Stop
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.goto import goto
-from ktcpdump_tui.tui.palette_providers import PROVIDERS
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_view import SourceView
 from ktcpdump_tui.tui.stepping_app import SteppingApp
@@ -167,4 +164,8 @@ class FindApp(SteppingApp):
 
     def action_palette(self) -> None:
         """Choose from all commands, keys and functions."""
+        from textual.command import CommandPalette
+
+        from ktcpdump_tui.tui.palette_providers import PROVIDERS
+
         self.push_screen(CommandPalette(PROVIDERS, placeholder="a command, a key's action, a function …"))

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui.errors import UsageError, UserError
 from ktcpdump_tui.trace.saving import check_new
-from ktcpdump_tui.trace.values import TraceValues
-from ktcpdump_tui.tui.callee_screen import CalleeScreen
 from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.keeping import Job, Keeping, job, take_apart
 from ktcpdump_tui.tui.probing import Probing, callees, function_at, went_to
@@ -173,6 +171,9 @@ class LiveApp(TraceApp):
         """Offer to probe what instructions call; False where they call nothing, or nothing can be probed."""
         if not self.probing.possible:
             return False
+        from ktcpdump_tui.trace.values import TraceValues
+        from ktcpdump_tui.tui.callee_screen import CalleeScreen
+
         called = partial(went_to, self.trace, TraceValues(self.trace))
         names = callees(self.trace.plan, calls, called)
         if not names:

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.trace.backtrace import backtrace
-from ktcpdump_tui.trace.jumps import Jumps
-from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.fields import Field, Path, Tone, mark_changes
 from ktcpdump_tui.tui.machine_fields import identity, registers
 from ktcpdump_tui.tui.packet_fields import DUMP_BYTES, packet_fields
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.model import Event, Instruction, Packet
     from ktcpdump_tui.trace.trace import Trace
+    from ktcpdump_tui.trace.values import TraceValues
     from ktcpdump_tui.tui.value_fields import Values
 
 
@@ -75,6 +73,8 @@ class Presenter:
             sections[name] = mark_changes(now, was)
             if name == "stack":
                 sections[name] = where_before(sections[name])
+        from ktcpdump_tui.trace.jumps import Jumps
+
         taken = Jumps(trace).at(order.no)
         return Content(order.no, number, sections, event.instruction.index, taken)
 
@@ -85,6 +85,8 @@ class Presenter:
             self._trace.refresh()
         if self._trace.plan is not self._plan:
             # the first time, and where probes were added: their variables came with them
+            from ktcpdump_tui.trace.values import TraceValues
+
             self._plan = self._trace.plan
             self._values = self._make_values(self._trace)
             self._names = TraceValues(self._trace)
@@ -98,6 +100,8 @@ class Presenter:
         if name == "registers":
             return registers(event, self._names.symbolise)
         if name == "stack":
+            from ktcpdump_tui.trace.backtrace import backtrace
+
             return stack_fields(backtrace(self._trace, event, self._names.symbolise))
         if name == "skb":
             return self._skb(event, opened)
@@ -165,3 +169,10 @@ def previous_of_packet(trace: Trace, event: Event) -> int | None:
     for numbers, _heads in trace.chunks(event.no, reverse=True, packet=event.packet_id):
         return int(numbers[-1])
     return None
+
+
+def values_of(trace: Trace) -> Values | None:
+    """Return what the trace itself knows of variables. Its decoders are imported in the thread that asks."""
+    from ktcpdump_tui.trace.values import TraceValues
+
+    return TraceValues.of(trace)

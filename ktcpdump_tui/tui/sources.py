@@ -6,7 +6,6 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.source import Missing
-from ktcpdump_tui.tui.highlight import highlight
 from ktcpdump_tui.tui.source_view import Document
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ class Documents:
             if isinstance(found, Missing):
                 kept = found
             else:
+                from ktcpdump_tui.tui.highlight import highlight
+
                 kept = Document(file, found.name, found.lines, highlight(found.lines), found.doubt)
             self._kept[file] = kept
             while len(self._kept) > _KEPT:

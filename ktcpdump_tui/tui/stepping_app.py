@@ -11,7 +11,6 @@ from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.ports import CaptureState
 from ktcpdump_tui.tui.source_view import SourceView
 from ktcpdump_tui.tui.stepper import StepOrder, TraceStepper
-from ktcpdump_tui.tui.stops_screen import StopsScreen
 from ktcpdump_tui.tui.trace_app import TraceApp
 
 if TYPE_CHECKING:
@@ -196,6 +195,8 @@ class SteppingApp(TraceApp):
 
     def action_stops(self) -> None:
         """List the breakpoints, watches and catches."""
+        from ktcpdump_tui.tui.stops_screen import StopsScreen
+
         self.push_screen(StopsScreen(self.navigator.stops, self.show_breakpoints), self._go_to_stop)
 
     def _go_to_stop(self, point: StopPoint | None) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ktcpdump_tui.config import SavedBreakpoint
-from ktcpdump_tui.debuginfo.expressions import compile_expression
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.model import ProbeState
 from ktcpdump_tui.trace.breakpoints import locate
@@ -187,6 +186,8 @@ class Stops:
 
 def _check(expression: str) -> None:
     if expression:
+        from ktcpdump_tui.debuginfo.expressions import compile_expression
+
         compile_expression(expression)
 
 

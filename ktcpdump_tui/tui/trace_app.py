@@ -12,13 +12,13 @@ from textual.containers import Horizontal, Vertical
 
 from ktcpdump_tui.debuginfo.source import Missing
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.trace.values import TraceValues
 from ktcpdump_tui.tui.background import Background
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.base_app import BaseApp
 from ktcpdump_tui.tui.coverage_reader import CoverageOrder, CoverageReader, Covered
 from ktcpdump_tui.tui.empty import waiting_for
 from ktcpdump_tui.tui.inspector import Inspector
+from ktcpdump_tui.tui.later import import_rest
 from ktcpdump_tui.tui.line_texts import LineTexts
 from ktcpdump_tui.tui.list_filter import ListFilter
 from ktcpdump_tui.tui.minimap import Minimap
@@ -26,7 +26,7 @@ from ktcpdump_tui.tui.navigator import Navigator
 from ktcpdump_tui.tui.palette import ANSI, DARK, THEMES, no_color
 from ktcpdump_tui.tui.pane import Pane
 from ktcpdump_tui.tui.ports import CaptureState
-from ktcpdump_tui.tui.presenter import Content, Order, Presenter
+from ktcpdump_tui.tui.presenter import Content, Order, Presenter, values_of
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import Document
@@ -76,7 +76,7 @@ class TraceApp(BaseApp):
         trace: Trace,
         sources: SourceProvider,
         *,
-        make_values: Callable[[Trace], Values | None] = TraceValues.of,
+        make_values: Callable[[Trace], Values | None] = values_of,
         open_trace: Callable[[], Trace] | None = None,
         control: CaptureControl | None = None,
         log: Log | None = None,
@@ -150,6 +150,7 @@ class TraceApp(BaseApp):
         if not self.navigator.current and self.navigator.rows.events:
             self.go(self.navigator.rows.number(0))
         self._timer = self.set_interval(TICK, self._tick)
+        self.call_after_refresh(import_rest)
 
     def on_unmount(self) -> None:
         """End the threads."""

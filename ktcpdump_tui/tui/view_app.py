@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.tui.columns_screen import ColumnsScreen
 from ktcpdump_tui.tui.functions import Function, functions, named_on
-from ktcpdump_tui.tui.functions_screen import FunctionsScreen
 from ktcpdump_tui.tui.inspector import Inspector
 from ktcpdump_tui.tui.line_view import LineView
 from ktcpdump_tui.tui.source_pane import SourcePane
@@ -86,6 +84,8 @@ class ViewApp(SteppingApp):
 
     def action_columns(self) -> None:
         """Choose columns."""
+        from ktcpdump_tui.tui.columns_screen import ColumnsScreen
+
         self.push_screen(ColumnsScreen(self.table.choice, self.show_columns))
 
     def on_trace_header_clicked(self) -> None:
@@ -141,6 +141,8 @@ class ViewApp(SteppingApp):
 
     def action_functions(self) -> None:
         """List all traced functions."""
+        from ktcpdump_tui.tui.functions_screen import FunctionsScreen
+
         hits = self.trace.hits()
 
         def count(function: Function) -> int:
