@@ -63,7 +63,7 @@ def probe(tools: Tools, kernel: StockKernel, accelerator: str = "kvm", limit: fl
     """Boot ``kernel`` with busybox alone; whether it has printed a word and ended in ``limit`` seconds."""
     archive = memory_file("initrd", initramfs.build_probe(tools.busybox, WORD))
     command = [
-        *(*WITH_PARENT, tools.qemu, *accelerator_arguments(accelerator)),
+        *(*WITH_PARENT, tools.qemu, *accelerator_arguments(tools.qemu, accelerator)),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-smp", "2", "-m", "512M"),
         *("-serial", "stdio", "-kernel", str(kernel.image), "-initrd", f"/dev/fd/{archive.fileno()}"),
         *("-append", "console=ttyS0 quiet panic=-1"),

@@ -12,7 +12,9 @@ descriptors, the console goes to another. So there is nothing to clean up, howev
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -32,10 +34,16 @@ QEMU = "qemu-system-x86_64"
 #: Debian 12: the C daemon of qemu-system-common; Debian 13 on: the Rust one, a package of its own.
 VIRTIOFSD_PATHS = (Path("/usr/libexec/virtiofsd"), Path("/usr/lib/qemu/virtiofsd"))
 BUSYBOX_PATHS = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
+#: The first QEMU whose emulated CPUs may each have a thread while the kernel changes its code: before, a CPU
+#: that translates code just then keeps what was there, and "Oops: int3" ends the kernel some time after a
+#: probe was taken away (QEMU's commit deba78709ae8; LKML, <20230808072835.GT7636@redhat.com>).
+CODE_MAY_CHANGE = (8, 1)
 #: How many commands can run in the guest at once.
 PAIRS = 8
 TAIL_LINES = 12
 TAIL_BYTES = 64 * 1024
+#: How the first row of a fatal exception is told (arch/x86/kernel/dumpstack.c, arch/x86/mm/fault.c).
+CAUSE = re.compile(r"\bOops\b|\bBUG: |general protection|kernel BUG at|stack segment|divide error")
 #: What a dying parent's children get; start_new_session keeps the terminal's Ctrl-C from them.
 WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
@@ -63,13 +71,22 @@ def find_busybox() -> Path | None:
     return None
 
 
-def accelerator_arguments(accelerator: str) -> list[str]:
+def accelerator_arguments(qemu: str, accelerator: str) -> list[str]:
     """Return QEMU's options for ``kvm`` or ``tcg``."""
     if accelerator == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
+    threads = "multi" if qemu_version(qemu) >= CODE_MAY_CHANGE else "single"
     # QEMU's default CPU lacks SSE4.2 and POPCNT (x86-64-v2), which numpy's wheels need; "max" adds features
     # that only slow a guest down.
-    return ["-accel", "tcg,thread=multi", "-cpu", "Nehalem"]
+    return ["-accel", f"tcg,thread={threads}", "-cpu", "Nehalem"]
+
+
+@functools.cache
+def qemu_version(qemu: str) -> tuple[int, int]:
+    """Return (major, minor) as QEMU itself tells, (0, 0) if it does not."""
+    said = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def memory_file(name: str, data: bytes = b"") -> BinaryIO:
@@ -141,7 +158,7 @@ class Machine:
         try:
             files_socket = self._start_virtiofsd(tools.virtiofsd)
             command = [
-                *(*WITH_PARENT, tools.qemu, *accelerator_arguments(accelerator)),
+                *(*WITH_PARENT, tools.qemu, *accelerator_arguments(tools.qemu, accelerator)),
                 *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
                 *("-smp", str(cpus), "-m", f"{memory_mib}M"),
                 # vhost-user needs memory that the daemon can map.
@@ -234,11 +251,13 @@ class Machine:
 
 
 def telling_lines(rows: list[str]) -> list[str]:
-    """Return the rows around a kernel panic (what follows it is a stack trace), else the last ones."""
-    for number, row in enumerate(rows):
-        if "Kernel panic" in row:
-            return rows[max(0, number - 3) : number + TAIL_LINES - 3]
-    return rows[-TAIL_LINES:]
+    """Return how a kernel panic began (the stack traces are left out) and ended, else the last rows."""
+    panic = next((number for number, row in enumerate(rows) if "Kernel panic" in row), None)
+    if panic is None:
+        return rows[-TAIL_LINES:]
+    began = next((number for number, row in enumerate(rows[:panic]) if CAUSE.search(row)), panic - 3)
+    first = rows[max(0, began) : min(began + TAIL_LINES // 2, panic)]
+    return [*first, *rows[panic : panic + TAIL_LINES - len(first)]]
 
 
 def find_tools() -> Tools | None:

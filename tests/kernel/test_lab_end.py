@@ -153,8 +153,11 @@ def test_a_guest_that_dies_while_it_boots_is_booted_once_more(monkeypatch: pytes
 def test_kvm_that_does_not_serve_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
     # A QEMU without that accelerator refuses, as one with a KVM that fails does.
     arguments = machine.accelerator_arguments
-    refused = {"kvm": ["-accel", "none-such"], "tcg": arguments("tcg")}
-    monkeypatch.setattr(machine, "accelerator_arguments", refused.__getitem__)
+
+    def refused(qemu: str, accelerator: str) -> list[str]:
+        return ["-accel", "none-such"] if accelerator == "kvm" else arguments(qemu, accelerator)
+
+    monkeypatch.setattr(machine, "accelerator_arguments", refused)
     monkeypatch.setattr(kvm, "choose", lambda *_: "kvm")
     with Lab(VERSION) as lab:
         assert lab.accelerator == "tcg"

@@ -95,3 +95,25 @@ def test_the_lines_of_a_console_that_tell() -> None:
     assert machine.telling_lines(rows) == rows[-machine.TAIL_LINES :]
     rows[50] = "[ 1.0] Kernel panic - not syncing"
     assert machine.telling_lines(rows)[3] == rows[50]
+    rows[20] = "[ 0.9] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI"
+    told = machine.telling_lines(rows)
+    assert told[0] == rows[20]
+    assert rows[50] in told
+    assert len(told) == machine.TAIL_LINES
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)", "single"),
+        ("QEMU emulator version 8.0.5", "single"),
+        ("QEMU emulator version 8.2.2 (Debian 1:8.2.2+ds-0ubuntu1.10)", "multi"),
+        ("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1)", "multi"),
+        ("", "single"),
+    ],
+)
+def test_an_old_qemu_emulates_all_cpus_in_one_thread(tmp_path: Path, said: str, threads: str) -> None:
+    qemu = tmp_path / "qemu"
+    qemu.write_text(f"#!/bin/sh\necho '{said}'\n")
+    qemu.chmod(0o755)
+    assert f"tcg,thread={threads}" in machine.accelerator_arguments(str(qemu), "tcg")
