@@ -1,6 +1,7 @@
 """Takes the screenshots in this folder from the program itself, running in a real terminal (tmux).
 
     python screenshots/take.py live [6.12|6.1]     a live session in the lab (boots a virtual machine)
+    python screenshots/take.py look [6.12|6.1]     the same, and what a call leads to is probed meanwhile
     python screenshots/take.py tasks [-s SOURCE]...          what a person does, from recorded traces
     python screenshots/take.py replay TRACE [-s SOURCE]...   a recorded trace, in several sizes and colours
 
@@ -204,11 +205,48 @@ def live(kernel: str) -> None:
         terminal.close()
 
 
+def look(kernel: str) -> None:
+    """Take the pictures of looking into a call: Enter on it while the capture runs, and its lines arrive."""
+    lab = program(f"--lab={kernel}", "-i", "ip_rcv+*", "icmp")
+    terminal = Terminal((160, 48), lab + "; echo status=$?; read end")
+    try:
+        terminal.wait(r"LIVE +[1-9]")
+        terminal.type(" ")
+        terminal.wait("PAUSED")
+        terminal.type("/<ip_rcv_core>\n")
+        terminal.wait(r"▶ +[0-9]+ .*ip_rcv_core\(skb")
+        terminal.type("\x1b[Z")  # Shift-Tab: from the list to the source
+        terminal.steady()
+        terminal.type("\n")
+        terminal.wait("look into this call")
+        terminal.save("task-look-asked", "dark")
+        terminal.type("\n")
+        terminal.wait(r"ip_rcv_core:\*.* (added|attached|probes)")
+        terminal.type("\t ")  # back to the list, which follows again
+        terminal.wait(r"ip_rcv_core\+[0-9]+ .*\n(.*\n)*.* LIVE ")
+        terminal.type(" ")
+        terminal.wait("PAUSED")
+        terminal.type("T/ip_rcv_core\\+0\n")
+        terminal.wait(r"▶.*ip_rcv_core\+0 ")
+        terminal.type(":4n\n4")
+        terminal.wait(r"▶.*ip_rcv_core\+[1-9]")
+        terminal.steady()
+        terminal.save("task-look", "dark")
+        terminal.type("q")
+        terminal.wait("kept nowhere")
+        terminal.type("q")
+        terminal.wait("status=[0-9]")
+        sys.stdout.write(re.sub(r"\n{2,}", "\n", terminal.screen()))
+    finally:
+        terminal.close()
+
+
 def main() -> None:
     """Take what is asked for."""
     parser = argparse.ArgumentParser(description="Take the screenshots in this folder.")
     kinds = parser.add_subparsers(dest="kind", required=True)
-    kinds.add_parser("live").add_argument("kernel", nargs="?", default="6.12", choices=("6.12", "6.1"))
+    for name in ("live", "look"):
+        kinds.add_parser(name).add_argument("kernel", nargs="?", default="6.12", choices=("6.12", "6.1"))
     recorded = kinds.add_parser("replay")
     recorded.add_argument("trace", type=Path)
     recorded.add_argument("-s", dest="sources", action="append", default=[])
@@ -220,6 +258,8 @@ def main() -> None:
             sys.exit(f"{tool} is missing: apt-get install tmux librsvg2-bin fonts-dejavu-core")
     if options.kind == "live":
         live(options.kernel)
+    elif options.kind == "look":
+        look(options.kernel)
     elif options.kind == "tasks":
         replay(TASKS, None, options.sources)
     else:

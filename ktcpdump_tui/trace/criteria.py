@@ -14,7 +14,8 @@ A filter is a line of words. These name what the trace knows, and all of them mu
 ===================  ==================================================================================
 
 A word may hold several values with commas between them, any of which will do (``cpu:0,2``). All other words
-together are a tcpdump EXPRESSION, judged on each packet as it was at its first event.
+together are a tcpdump EXPRESSION, judged on each packet as it was at its first event. ``and`` may stand
+between it and these words.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 _KEYS: Final = ("fn", "file", "cpu", "netns", "packet", "is")
 _STATES: Final = ("changed", "dropped", "drop")
 _WORD: Final = re.compile(rf"({'|'.join(_KEYS)}):(.*)", re.DOTALL)
+_AND: Final = ("and", "&&")
+_OTHERS: Final = ("or", "||")
+_NOT: Final = ("not", "!")
 _PLACE: Final = re.compile(r"(.*?)(?::(\d+)(?:-(\d+))?)?", re.DOTALL)
 #: What a line number may be at most: the upper end of a range that has none.
 _LAST_LINE: Final = 1 << 31
@@ -76,13 +80,13 @@ class Criteria:
     @classmethod
     def parse(cls, text: str) -> Criteria:
         """Return what ``text`` says; UsageError names a wrong word. The expression is not looked at."""
-        expression: list[str] = []
-        values: dict[str, list[str]] = {key: [] for key in _KEYS}
+        words, values = _Expression(), {key: list[str]() for key in _KEYS}
         for word in text.split():
             match = _WORD.fullmatch(word)
             if match is None:
-                expression.append(word)
+                words.add(word)
                 continue
+            words.leave_out(word)
             parts = [part for part in match[2].split(",") if part]
             if not parts:
                 raise UsageError(f"'{word}' names nothing", _example(match[1]))
@@ -91,7 +95,7 @@ class Criteria:
             if state not in _STATES:
                 raise UsageError(f"'is:{state}' means nothing here", _example("is"))
         return cls(
-            expression=" ".join(expression),
+            expression=" ".join(words.words),
             symbols=tuple(values["fn"]),
             places=tuple(_place(text) for text in values["file"]),
             cpus=_numbers("cpu", values["cpu"]),
@@ -112,6 +116,41 @@ class Criteria:
             if (not self.symbols or any(_named(one, glob) for glob in self.symbols))
             and (not self.places or any(place.has(one) for place in self.places))
         )
+
+
+class _Expression:
+    """The words of a tcpdump EXPRESSION, without those that named something else."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self._left_out = ""
+        self._and = False
+
+    def add(self, word: str) -> None:
+        """Take the next word; UsageError where it would join what cannot be joined."""
+        if self._left_out and word in _OTHERS:
+            raise _not_joined(self._left_out, word)
+        joins = word in _AND
+        if self._and and not joins:
+            self.words.append("and")
+        if not (joins and self._left_out and not self.words):
+            self.words.append(word)
+        self._and, self._left_out = False, ""
+
+    def leave_out(self, word: str) -> None:
+        """Pass over a word that holds beside the expression, and the ``and`` before it."""
+        if self.words and self.words[-1] in (*_OTHERS, *_NOT):
+            raise _not_joined(word, self.words[-1])
+        if self.words and self.words[-1] in _AND:
+            self._and = True
+            del self.words[-1]
+        self._left_out = word
+
+
+def _not_joined(word: str, by: str) -> UsageError:
+    return UsageError(
+        f"'{by}' cannot stand beside '{word}': it holds beside the expression", f"icmp and {word}"
+    )
 
 
 def _named(instruction: Instruction, glob: str) -> bool:

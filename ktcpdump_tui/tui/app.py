@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -24,17 +25,20 @@ from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.source_view import SourceView
 from ktcpdump_tui.tui.trace_list import TraceList
-from ktcpdump_tui.tui.view_app import ViewApp
 
 #: What our keys do; of that, what is done whatever is on the screen.
 _ACTIONS = frozenset(binding.action.partition("(")[0] for binding in bindings.BINDINGS) | {"digit"}
 _EVERYWHERE = frozenset(("interrupt", "app.focus_next", "app.focus_previous"))
 
+#: Seconds in which keys of one command follow one another (vim's timeoutlen).
+_SEQUENCE = 1.0
 
-class DebuggerApp(FindApp, ViewApp, DropApp, CompareApp, KeptApp, LiveApp):
+
+class DebuggerApp(FindApp, KeptApp, DropApp, CompareApp, LiveApp):
     """The application with its keys and commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(bindings.BINDINGS)
+    _counted_at = 0.0
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether an action may be done now: our keys are letters while one types."""
@@ -45,15 +49,21 @@ class DebuggerApp(FindApp, ViewApp, DropApp, CompareApp, KeptApp, LiveApp):
     # Moving
 
     def action_neighbour(self, by: int) -> None:
-        """Go to a neighbouring event of the list."""
-        no = self.navigator.rows.neighbour(self.navigator.current, by)
+        """Go to a neighbouring event of the list; after a count, that many events on."""
+        no = self.navigator.rows.neighbour(self.navigator.current, by * (self.take_count() or 1))
         if no is not None:
             self.go(no)
 
     def action_edge(self, last: bool) -> None:
-        """Go to the first or the last event; the last one of a live capture is followed."""
-        rows = self.navigator.rows
-        if rows.events:
+        """Go to the first or the last event; the last one of a live capture is followed.
+
+        After a count go to that event, as vim's 12G and 12gg go to line 12: the second g is passed over.
+        """
+        rows, now = self.navigator.rows, time.monotonic()
+        if count := self.take_count():
+            self._counted_at = now
+            self.go(count)
+        elif rows.events and (last or now - self._counted_at > _SEQUENCE):
             self.go(rows.number(rows.events - 1 if last else 0), follow=last and self.live)
 
     def action_follow(self) -> None:

@@ -1,4 +1,4 @@
-"""What outlives a run: settings, keys, profiles (breakpoints, watches, columns), places in traces."""
+"""What outlives a run: settings, keys, profiles (breakpoints, watches, layout), places in traces."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from ktcpdump_tui.tui.bindings import GROUPS
 from ktcpdump_tui.tui.columns import ColumnChoice
 from ktcpdump_tui.tui.palette import NAMES as THEMES
 from ktcpdump_tui.tui.prompt import Prompt
+from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.terminal import MOUSE_OFF, MOUSE_ON
-from ktcpdump_tui.tui.trace_app import TraceApp
+from ktcpdump_tui.tui.view_app import SHARES, ViewApp
 
 if TYPE_CHECKING:
+    from textual.dom import DOMNode
+
     from ktcpdump_tui.config import Profiles
 
 #: Entries of the prompt's history that are kept.
 _HISTORY: Final = 100
 
+#: Classes that say how the panes are arranged: of all of them (the inspector is not shown), of the source's.
+_CLASSES: Final = ("closed", "disassembly")
 
-class KeptApp(TraceApp):
-    """A TraceApp that begins where the last one ended.
+
+class KeptApp(ViewApp):
+    """A ViewApp that begins where the last one ended.
 
     ``profiles`` is where that is kept (None: nowhere); ``place`` tells whether the trace is a file that may
     be opened again.
@@ -39,6 +45,7 @@ class KeptApp(TraceApp):
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
+        self._panes: tuple[DOMNode, ...] = ()
         self.settings = settings or Settings()
         self.groups, problems = keymap.groups_for(self.settings)
         self.our_bindings = keymap.with_priority(self.groups)
@@ -90,6 +97,7 @@ class KeptApp(TraceApp):
         self.watches += [watch for watch in profile.watches if watch not in self.watches]
         if profile.columns:
             self._table.choice = ColumnChoice.from_words(profile.columns)
+        self._arrange(profile)
         history = self.main.query_one(Prompt).history
         history[":"][:0] = profile.commands
         history["&"][:0] = profile.filters
@@ -97,6 +105,30 @@ class KeptApp(TraceApp):
         self._loaded_profile = self._as_it_is(profile)
         self.show_breakpoints()
         self.ask_inspector()
+
+    def _arrange(self, profile: Profile) -> None:
+        """Arrange the panes as the profile has it; what it says nothing of is as at first."""
+        wanted, rows = profile.layout, self.navigator.rows
+        self._panes = self.main, self.main.query_one(SourcePane)
+        if self.shares != SHARES:
+            self.action_even()
+        for name in SHARES:
+            if isinstance(share := wanted.get(name), int):
+                self.set_share(name, share)
+        for name, pane in zip(_CLASSES, self._panes, strict=True):
+            pane.set_class(wanted.get(name) is True, name)
+        if rows.nested != (wanted.get("nested") is True):
+            self.action_nest()
+        if (rows.groups is not None) != (wanted.get("grouped") is True):
+            self.action_group()
+
+    def _layout(self) -> dict[str, int | str | bool]:
+        """Return what of the layout is not as at first."""
+        rows = self.navigator.rows
+        ways = {name: pane.has_class(name) for name, pane in zip(_CLASSES, self._panes, strict=False)}
+        ways |= {"nested": rows.nested, "grouped": rows.groups is not None}
+        sizes = {name: share for name, share in self.shares.items() if share != SHARES[name]}
+        return {**sizes, **{name: True for name, is_so in ways.items() if is_so}}
 
     def _return_to(self, place: Place) -> None:
         self._table.marked |= {no for no in place.marks if self.trace.first_no <= no <= len(self.trace)}
@@ -118,6 +150,7 @@ class KeptApp(TraceApp):
             columns=words if words != tuple(ColumnChoice().to_words()) else (),
             commands=tuple(history[":"][-_HISTORY:]),
             filters=tuple(history["&"][-_HISTORY:]),
+            layout=self._layout(),
         )
 
     def on_unmount(self) -> None:
@@ -134,7 +167,7 @@ class KeptApp(TraceApp):
         before, now = self._loaded_profile, self._as_it_is(self._loaded_profile)
         changed = {
             name: getattr(now, name)
-            for name in ("breakpoints", "watches", "columns", "commands", "filters")
+            for name in ("breakpoints", "watches", "columns", "commands", "filters", "layout")
             if getattr(now, name) != getattr(before, name)
         }
         if changed:

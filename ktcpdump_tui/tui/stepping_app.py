@@ -53,8 +53,7 @@ class SteppingApp(TraceApp):
         """Step, in gdb's words."""
         if not self.navigator.current:
             return
-        if self._count:
-            count, self._count = self._count, 0
+        count = self.take_count() or count
         self._repeated = (command, count)
         stops = self.navigator.stops
         if command.endswith("continue") and not stops.rules():
@@ -65,9 +64,14 @@ class SteppingApp(TraceApp):
         self._order(command, failure=f"{command}: no {direction} event", count=count, rules=stops.rules())
 
     def action_digit(self, digit: int) -> None:
-        """Add a digit to the count of the next step, as vim does."""
+        """Add a digit to the count of the next step or movement, as vim does."""
         self._count = min(10 * self._count + digit, 1_000_000)
         self.notice(f"{self._count} …" if self._count else "")
+
+    def take_count(self) -> int:
+        """Return the count that was typed before a key, 0 where none was; it counts once."""
+        count, self._count = self._count, 0
+        return count
 
     def action_repeat(self) -> None:
         """Do the last step again, as Enter does in gdb."""

@@ -131,6 +131,23 @@ async def test_vims_style_counts_and_repeats_a_search(debugger, recorded):
         assert driver.no == 6
 
 
+async def test_vims_counts_lead_to_a_line_and_so_many_lines_on(debugger, recorded):
+    async with debugger(recorded, settings=Settings(style="vim")) as driver:
+        await driver.press("1", "2", "G")
+        assert driver.no == 12
+        await driver.press("5", "j")
+        assert driver.no == 17
+        await driver.press("2", "k")
+        assert driver.no == 15
+        await driver.press("2", "0", "g", "g")
+        assert driver.no == 20
+        await driver.press("G")
+        assert driver.no == 3 * PER_PACKET
+        driver.app._counted_at = 0.0
+        await driver.press("g", "g")
+        assert driver.no == 1
+
+
 async def test_breakpoints_watches_and_the_place_are_found_again(debugger, recorded, tmp_path):
     profiles = Profiles(tmp_path / "config", tmp_path / "state")
     async with debugger(recorded, profiles=profiles, place=True) as driver:
@@ -148,6 +165,26 @@ async def test_breakpoints_watches_and_the_place_are_found_again(debugger, recor
         assert not len(driver.app.navigator.stops)
         await driver.enter(":profile ../x")
         assert "no name for a profile" in driver.text("#banner")
+
+
+async def test_the_panes_are_arranged_as_they_were_left(debugger, recorded, tmp_path):
+    profiles = Profiles(tmp_path / "config", tmp_path / "state")
+    async with debugger(recorded, profiles=profiles, size=(120, 40)) as driver:
+        first = driver.app.table.size.height
+        await driver.press("ctrl+up", "ctrl+up", "d", "T", "v")
+        height = driver.app.table.size.height
+        assert height > first
+    kept = {"list": 50, "closed": True, "disassembly": True, "nested": True}
+    assert profiles.load("default").layout == kept
+    async with debugger(recorded, profiles=profiles, size=(120, 40)) as driver:
+        await driver.until(lambda: driver.app.table.size.height == height, "as high as it was")
+        assert not driver.app.query_one("#inspector").display
+        assert driver.app.query_one("DisassemblyView").display
+        assert driver.app.navigator.rows.nested
+        await driver.enter(":profile other")
+        await driver.until(lambda: driver.app.table.size.height == first, "as high as at first")
+        assert driver.app.query_one("#inspector").display
+        assert not driver.app.navigator.rows.nested
 
 
 async def test_what_another_window_kept_meanwhile_stays(debugger, recorded, tmp_path):

@@ -223,3 +223,29 @@ def test_a_packet_that_was_cut_keeps_its_length_for_the_expression(tmp_path):
             view = PostFilter(trace, Criteria.parse(expression), make_judge(expression))
             view.scan()
             assert len(view) == selected, expression
+
+
+@pytest.mark.parametrize(
+    ("text", "expression"),
+    [
+        ("icmp and packet:2", "icmp"),
+        ("packet:2 and icmp", "icmp"),
+        ("packet:2 && icmp", "icmp"),
+        ("icmp and packet:2 and src host 10.0.0.1", "icmp and src host 10.0.0.1"),
+        ("icmp and packet:2 src host 10.0.0.1", "icmp and src host 10.0.0.1"),
+        ("icmp and cpu:1 and packet:2", "icmp"),
+        ("packet:2 and cpu:1", ""),
+    ],
+)
+def test_and_may_stand_between_words_and_the_expression(text, expression):
+    criteria = Criteria.parse(text)
+    assert criteria.expression == expression
+    assert criteria.packets == {2}
+
+
+@pytest.mark.parametrize(
+    "text", ["icmp or packet:2", "packet:2 or icmp", "packet:2 || icmp", "icmp and not packet:2"]
+)
+def test_what_a_word_cannot_do_beside_an_expression_is_said(text):
+    with pytest.raises(UsageError, match="cannot stand beside 'packet:2'"):
+        Criteria.parse(text)
