@@ -17,7 +17,7 @@ DISK = "/tmp/small-disk"
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_capture(lab: Lab) -> None:
-    lab.check_output(f"mkdir -p {DISK} && mount -t tmpfs -o size=800k tmpfs {DISK}")
+    lab.check_output(f"mkdir -p {DISK} && mount -t tmpfs -o size=5m tmpfs {DISK}")
     try:
         got = capture(
             lab,
@@ -28,7 +28,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_capture(lab: Lab) -> None:
         )
         assert got.status == 1, got.stderr
         assert got.stderr.count(f"recording into {DISK}/a.ktrace ended") == 1
-        assert "120 packets\n" in got.stderr
+        assert "120 packets" in got.stderr
         shown = len(got.text.splitlines()) - 1
         assert f"{shown} events captured" in got.stderr
         assert lab.check_output(f"ls {DISK}").split() == ["a.ktrace"]
