@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x4B545243  # "KTRC"
 VERSION: Final = 1
 PAGE_SIZE: Final = 16384
+
+#: Pages of the log after which they go into the file (SQLite's own default), and part of a small disk's room.
+LOG_PAGES: Final = 1000
+_LOG_SHARE: Final = 16
 
 #: What reading a damaged database raises: SQLite's errors, and text or numbers that Python cannot take.
 READ_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError, OverflowError)
@@ -92,6 +97,9 @@ def create(path: Path) -> sqlite3.Connection:
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute("PRAGMA journal_mode = WAL")  # only now: what marks a trace is in the file itself
+        # Blocks are replaced as they fill up, so the log grows faster than the file: not over a small disk.
+        room = shutil.disk_usage(path).free // PAGE_SIZE
+        database.execute(f"PRAGMA wal_autocheckpoint = {max(1, min(LOG_PAGES, room // _LOG_SHARE))}")
         database.executescript(f"BEGIN; {TABLES} COMMIT;")
     except (OSError, sqlite3.Error) as error:
         if database is not None:

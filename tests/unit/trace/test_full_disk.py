@@ -228,6 +228,7 @@ def test_without_a_refuge_the_file_is_one_and_says_why_it_ends(disk):
             write(writer)
         writer.close(None)
         assert os.listdir(disk) == ["a.ktrace"]
+        assert (disk / "a.ktrace").stat().st_size > MB, "the log did not take the room of the file"
         with Trace.open(disk / "a.ktrace") as trace:
             assert trace.summary.ended_by == DISK_FULL
             trace.event(len(trace))
