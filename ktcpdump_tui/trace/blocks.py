@@ -116,12 +116,12 @@ class EventBlocks:
             (tail,),
         ):
             self._add(self._checked(row))
-        while self._indexed < len(self.blocks) - 1:
-            block = self.blocks[self._indexed]
+        new = self.blocks[self._indexed : -1]
+        for block in new:
             self.by_packet.add(block.id, block.tally.packets)
             self.by_insn.add(block.id, block.tally.insns)
-            self.final_hits = add_hits(self.final_hits, block.tally)
-            self._indexed += 1
+        self.final_hits = add_hits(self.final_hits, *(block.tally for block in new))
+        self._indexed += len(new)
 
     def _checked(self, row: tuple[Any, ...]) -> Block:
         number, first_no, count, t_first, t_last, tally, loss = row
@@ -175,8 +175,7 @@ class EventBlocks:
             for at in range(self._indexed, len(self.blocks))
             if np.isin(wanted, self.blocks[at].tally.insns, assume_unique=True).any()
         ]
-        found = [self.by_insn.blocks(insn) for insn in wanted]
-        return self._positions(np.unique(np.concatenate(found)) if found else np.empty(0, "<u4"), late)
+        return self._positions(self.by_insn.blocks_of_any(wanted), late)
 
     def _positions(self, ids: Array, late: list[int]) -> Array:
         kept = ids[ids >= self._base].astype("<i8") - self._base

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ktcpdump_tui.trace.codec import Array
 
 #: (state id, offset in the block) of each state note, sorted by id: what is stored with a block of notes.
 STATE_IDS: Final[np.dtype[Any]] = np.dtype([("id", "<u8"), ("offset", "<u4")])
 
-#: Pending pairs are merged when there are more than this, and more than an eighth of the merged ones.
+#: Pending pairs are merged when something is asked, and they are more than this and an eighth of the others.
 _PENDING: Final = 4096
 
 
@@ -30,11 +32,19 @@ class PairIndex:
         """Take the ascending ``keys`` of ``block``; blocks come in ascending order."""
         self._pending.append((block, keys))
         self._pending_pairs += len(keys)
-        if self._pending_pairs > max(_PENDING, len(self._keys) // 8):
-            self._merge()
+
+    def blocks_of_any(self, keys: Sequence[int]) -> Array:
+        """Return the ascending numbers of the blocks with any of the ascending ``keys``."""
+        self._merge_if_due()
+        wanted = np.array(keys, "<u4")
+        lows, highs = self._keys.searchsorted(wanted, "left"), self._keys.searchsorted(wanted, "right")
+        found = [self._blocks[low:high] for low, high in zip(lows, highs, strict=True) if low < high]
+        late = [block for block, here in self._pending if np.isin(wanted, here, assume_unique=True).any()]
+        return np.unique(np.concatenate((*found, np.array(late, "<u4"))))
 
     def blocks(self, key: int) -> Array:
         """Return the ascending numbers of the blocks with ``key``."""
+        self._merge_if_due()
         # A key of the array's own type: with another one numpy converts the whole array at each call.
         wanted = np.uint32(key)
         low, high = self._keys.searchsorted(wanted, "left"), self._keys.searchsorted(wanted, "right")
@@ -44,6 +54,10 @@ class PairIndex:
     def keys(self) -> Array:
         """Return all keys, ascending."""
         return np.unique(np.concatenate((self._keys, *(keys for _, keys in self._pending))))
+
+    def _merge_if_due(self) -> None:
+        if self._pending_pairs > max(_PENDING, len(self._keys) // 8):
+            self._merge()
 
     def _merge(self) -> None:
         keys = np.concatenate((self._keys, *(keys for _, keys in self._pending)))
@@ -77,6 +91,8 @@ class StateIndex:
         ids, offsets = np.ascontiguousarray(states["id"]), np.ascontiguousarray(states["offset"])
         self._pending.append(_Places(ids, np.full(len(ids), block, "<u4"), offsets))
         self._pending_count += len(ids)
+
+    def _merge_if_due(self) -> None:
         if self._pending_count > max(_PENDING, len(self._places.ids) // 8):
             parts = (self._places, *self._pending)
             ids = np.concatenate([part.ids for part in parts])
@@ -90,6 +106,7 @@ class StateIndex:
 
     def find(self, number: int) -> tuple[int, int] | None:
         """Return (note block, offset) of the last note with that id, or None."""
+        self._merge_if_due()
         key = np.uint64(number)
         for places in (*reversed(self._pending), self._places):
             at = int(places.ids.searchsorted(key, side="right")) - 1
@@ -99,6 +116,7 @@ class StateIndex:
 
     def find_all(self, numbers: Array) -> tuple[Array, Array]:
         """Return note block (0: none, they count from 1) and offset of the last note with each id (i8)."""
+        self._merge_if_due()
         blocks, offsets = np.zeros(len(numbers), "<i8"), np.zeros(len(numbers), "<i8")
         for places in (self._places, *self._pending):
             if not len(places.ids):

@@ -65,11 +65,14 @@ def _ascends(numbers: Array) -> bool:
 MAX_INSNS: Final = 1 << 22
 
 
-def add_hits(hits: Array, tally: Tally) -> Array:
-    """Return ``hits`` (u64 per instruction) with those of ``tally`` added, made longer where needed."""
-    known = tally.insns < MAX_INSNS
-    insns, counts = tally.insns[known], tally.insn_counts[known]
-    if len(insns) and int(insns[-1]) >= len(hits):
-        hits = np.concatenate((hits, np.zeros(int(insns[-1]) + 1 - len(hits), "<u8")))
-    hits[insns] += counts
-    return hits
+def add_hits(hits: Array, *tallies: Tally) -> Array:
+    """Return ``hits`` (u64 per instruction) with those of ``tallies`` added, made longer where needed."""
+    if not tallies:
+        return hits
+    insns = np.concatenate([tally.insns for tally in tallies])
+    counts = np.concatenate([tally.insn_counts for tally in tallies])
+    known = insns < MAX_INSNS
+    # Sums of u32 are exact in bincount's doubles.
+    added = np.bincount(insns[known], counts[known], len(hits)).astype("<u8")
+    added[: len(hits)] += hits
+    return added
