@@ -137,6 +137,12 @@ class Terminal:
         for piece in re.findall(r"\n|[^\n]+", text):
             self.tmux("send-keys", *(["Enter"] if piece == "\n" else ["-l", piece]))
 
+    def prompt(self, sign: str, text: str) -> None:
+        """Open a prompt, and enter something when it is there."""
+        self.type(sign)
+        self.wait(r"(?m)^[:/?&]( |$)")
+        self.type(text + "\n")
+
     def save(self, name: str, theme: str) -> None:
         """Save the screen as NAME.png."""
         ground, text = GROUNDS[theme]
@@ -213,23 +219,32 @@ def look(kernel: str) -> None:
         terminal.wait(r"LIVE +[1-9]")
         terminal.type(" ")
         terminal.wait("PAUSED")
-        terminal.type("/<ip_rcv_core>\n")
-        terminal.wait(r"▶ +[0-9]+ .*ip_rcv_core\(skb")
+        terminal.type("g")
+        terminal.wait(r"▶ +[0-9]+ .*\n.* ip_rcv\+")  # the first event is at ip_rcv's entry
         terminal.type("\x1b[Z")  # Shift-Tab: from the list to the source
+        terminal.steady()
+        terminal.prompt("/", "= ip_rcv_core")
+        terminal.wait(r"skb = ip_rcv_core\(skb")
         terminal.steady()
         terminal.type("\n")
         terminal.wait("look into this call")
         terminal.save("task-look-asked", "dark")
         terminal.type("\n")
-        terminal.wait(r"ip_rcv_core:\*.* (added|attached|probes)")
+        terminal.wait(r"ip_rcv_core:\*: [0-9]+ probes attached")
         terminal.type("\t ")  # back to the list, which follows again
         terminal.wait(r"ip_rcv_core\+[0-9]+ .*\n(.*\n)*.* LIVE ")
         terminal.type(" ")
         terminal.wait("PAUSED")
-        terminal.type("T/ip_rcv_core\\+0\n")
-        terminal.wait(r"▶.*ip_rcv_core\+0 ")
-        terminal.type(":4n\n4")
-        terminal.wait(r"▶.*ip_rcv_core\+[1-9]")
+        terminal.type("T")
+        terminal.prompt("\x12", r"ip_rcv_core\+")  # Ctrl-R: backwards
+        terminal.wait(r"▶.* ip_rcv_core\+")
+        terminal.type("F")  # back to the call,
+        terminal.wait(r"▶.* ip_rcv\+")
+        terminal.type("s")  # and into it
+        terminal.wait(r"▶.* ip_rcv_core\+")
+        terminal.prompt(":", "3n")
+        terminal.wait(r"▶.* ip_rcv_core\+[1-9]")
+        terminal.type("4")
         terminal.steady()
         terminal.save("task-look", "dark")
         terminal.type("q")

@@ -35,10 +35,13 @@ class CompareList(LineView):
     def __init__(self) -> None:
         super().__init__(id="compare-rows")
         self._found: SideBySide | None = None
+        self._digits = 1
 
     def show(self, found: SideBySide) -> None:
         """Show a comparison, the cursor where the packets part."""
         self._found = found
+        steps = (step for row in found.rows for step in (row.a, row.b) if step is not None)
+        self._digits = len(str(max((step.last for step in steps), default=0)))
         self.set_lines(len(found.rows))
         self.go_to(found.decisive or 0)
 
@@ -81,12 +84,14 @@ class CompareList(LineView):
         palette = self.palette
         if step is None:
             return [("·".center(width), palette["dim"])]
-        number = f"{step.last:>7} "
-        name = max(8, (width - len(number)) // 2 - 1)
+        number = f"{step.last:>{self._digits}} "
+        room = width - len(number) - 1
+        place = step.place if len(step.function) + len(step.place) <= room else step.place.rpartition("/")[2]
+        name = max(8, room - len(place), room // 2)
         return [
             (number, palette["number"]),
             (clip(step.function, name) + " ", tone),
-            (clip_left(step.place, width - len(number) - name - 1), palette["file"]),
+            (clip_left(place, room - name), palette["file"]),
         ]
 
     def on_click(self, event: events.Click) -> None:

@@ -20,6 +20,7 @@ from ktcpdump_tui.tui.source_view import Document, SourceView
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from textual import events
     from textual.app import ComposeResult
 
     from ktcpdump_tui.model import Packet
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Variables shown at once.
 _MOST = 12
+
+#: Narrower terminals show the sources one above the other.
+_WIDE = 110
 
 
 class CompareScreen(ModalScreen[int | None]):
@@ -39,6 +43,12 @@ class CompareScreen(ModalScreen[int | None]):
     CompareScreen #compare-sources { height: 1fr; }
     CompareScreen #compare-sources > SourceView { width: 1fr; height: 1fr; }
     CompareScreen #compare-a { border-right: solid $rule; }
+    CompareScreen.narrow #compare-sources { layout: vertical; }
+    CompareScreen.narrow #compare-sources > SourceView { width: 1fr; height: 1fr; }
+    CompareScreen.narrow #compare-a { border-right: none; }
+    CompareScreen.narrow #compare-b { border-top: solid $rule; border-title-color: $text-muted; }
+    CompareScreen.narrow #compare-rows { height: 6; }
+    CompareScreen.narrow #compare-values { max-height: 4; }
     CompareScreen #compare-rows { height: 30%; min-height: 5; border-top: solid $rule; }
     CompareScreen #compare-values { height: auto; max-height: 8; padding: 0 1; border-top: solid $rule; }
     CompareScreen #compare-keys { height: 1; padding: 0 1; color: $text-muted; }
@@ -69,8 +79,8 @@ class CompareScreen(ModalScreen[int | None]):
         with Vertical():
             yield Static("comparing …", id="compare-head", markup=False)
             with Horizontal(id="compare-sources"):
-                yield SourceView(id="compare-a")
-                yield SourceView(id="compare-b")
+                yield SourceView(id="compare-a", counts=False)
+                yield SourceView(id="compare-b", counts=False)
             yield CompareList()
             yield Static(id="compare-values", markup=False)
             yield Static(
@@ -81,8 +91,13 @@ class CompareScreen(ModalScreen[int | None]):
     def on_mount(self) -> None:
         """Start the thread, and compare."""
         self._background = Background(self.app, "compare", self._reader.read, self._read, self._failed)
+        self.query_one("#compare-b").border_title = "B"
         self.query_one(CompareList).focus()
         self._background.order(CompareOrder((self._packets[0].id, self._packets[1].id)))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Put the sources one above the other where two lines of C do not fit side by side."""
+        self.set_class(event.size.width < _WIDE, "narrow")
 
     def on_unmount(self) -> None:
         """End the thread."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace.stepping import Stop
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.goto import goto
+from ktcpdump_tui.tui.navigator import searched_parts
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_view import SourceView
 from ktcpdump_tui.tui.stepping_app import SteppingApp
+
+if TYPE_CHECKING:
+    from ktcpdump_tui.tui.stepper import Arrival, StepOrder
 
 #: The prompts that search: in the direction of time, and against it.
 SEARCHES: Final = ("/", "?")
@@ -38,6 +42,7 @@ class FindApp(SteppingApp):
     _text = ""
     _onwards = True
     _in_source = False
+    _search = -1
     _origin: tuple[Stop, int, bool] = (Stop(0), 0, False)
 
     # The prompt
@@ -121,6 +126,25 @@ class FindApp(SteppingApp):
         direction = "later" if forward else "earlier"
         self.supersede()
         self.run_to(insns, f"no {direction} event matches {self._text}", forward=forward, start=start)
+        self._search = self._serial
+
+    def _stepped(self, order: StepOrder, arrival: Arrival) -> None:
+        super()._stepped(order, arrival)
+        if arrival.stop is not None and order.serial == self._search and self.shown:
+            self._say_match()
+
+    def _say_match(self) -> None:
+        """Say what matches of the event where its row does not show it: a column may lack, or be cut."""
+        instruction, table = self.instruction(), self.table
+        if instruction is None or self._pattern is None or self._pattern.search(table.row_text(table.cursor)):
+            return
+        parts = searched_parts(instruction, self.line_text)
+        what, text = next((part for part in parts if self._pattern.search(part[1])), ("", ""))
+        prompt = self.main.query_one(Prompt)
+        if what and prompt.display:
+            prompt.say(f"{what}: {text}")
+        elif what:
+            self.notice(f"the {what} matches: {text}")
 
     def _find_in_source(self, pattern: re.Pattern[str], cursor: int, *, forward: bool) -> None:
         view = self.main.query_one(SourceView)

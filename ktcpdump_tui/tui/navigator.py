@@ -115,15 +115,16 @@ class Navigator:
         ``text`` returns the text of a line of a file, as far as it is known.
         """
         return frozenset(
-            i.index for i in self._plan if any(pattern.search(part) for part in _searched(i, text))
+            i.index for i in self._plan if any(pattern.search(part) for _, part in searched_parts(i, text))
         )
 
 
-def _searched(instruction: Instruction, text: Callable[[str, int], str]) -> Iterable[str]:
-    yield instruction.ksym
-    yield instruction.addr2line
-    yield instruction.text
+def searched_parts(instruction: Instruction, text: Callable[[str, int], str]) -> Iterable[tuple[str, str]]:
+    """Yield what is searched of an instruction: (what it is, its text)."""
+    yield "symbol", instruction.ksym
+    yield "line", instruction.addr2line
     for frame in instruction.inlined_by:
-        yield frame.function
+        yield "function", frame.function
     if instruction.source is not None:
-        yield text(instruction.source.file, instruction.source.line)
+        yield "source", text(instruction.source.file, instruction.source.line).strip()
+    yield "instruction", instruction.text

@@ -18,16 +18,22 @@ DUMP_BYTES: Final = (16, 8)
 #: Below the fold for most: the payload stays closed, the headers are open.
 _PAYLOADS: Final = ("Raw", "Padding")
 
+#: Fields that nobody reads in hexadecimal.
+_PORTS: Final = ("sport", "dport")
+
 
 @functools.cache
 def _scapy() -> tuple[Any, Any, Any]:
     """Import what decodes the protocols of the network stack: (Ether, IP, IPv6)."""
     # scapy warns about the machine's own routes and interfaces, which are not our business.
     logging.getLogger("scapy").setLevel(logging.ERROR)
-    from scapy.layers.inet import IP
+    from scapy.config import conf
+    from scapy.layers.inet import IP, TCP, UDP
     from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import Ether
 
+    # Ports are numbers, as with tcpdump -n: whose they are by /etc/services says nothing of this packet.
+    conf.noenum.add(TCP.sport, TCP.dport, UDP.sport, UDP.dport)
     return Ether, IP, IPv6
 
 
@@ -106,6 +112,7 @@ def _layer_fields(layer: Any, spans: dict[str, tuple[int, int]]) -> Iterator[Fie
         if value is None or (isinstance(value, list) and not value):
             continue
         text = description.i2repr(layer, value)
-        if isinstance(value, int) and not isinstance(value, bool) and text == str(value) and value > 9:
+        plain = isinstance(value, int) and not isinstance(value, bool) and text == str(value)
+        if plain and value > 9 and name not in _PORTS:
             text = f"{value} (0x{value:x})"
         yield Field(name, str(text), span=spans.get(name))

@@ -64,8 +64,10 @@ class SourceView(LineView):
             self.file = file
             self.line = line
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, counts: bool = True, id: str | None = None) -> None:  # noqa: A002
+        """Make a view; ``counts`` tells whether its gutter has room for hits and states."""
         super().__init__(id=id)
+        self._counts = counts
         self.document = Document("")
         self.position = 0
         self.column = 0
@@ -100,7 +102,7 @@ class SourceView(LineView):
     @property
     def gutter_width(self) -> int:
         """Cells before the text."""
-        return 2 + self._number_width + 1 + 5 + 5 + 1 + 1
+        return 2 + self._number_width + 1 + (5 + 5 + 1 + 1 if self._counts else 0)
 
     def show_position(self, line: int, column: int = 0, *, inner: bool = True) -> None:
         """Show that ``line`` (from 1) is being executed; not ``inner``: it called what is."""
@@ -113,6 +115,11 @@ class SourceView(LineView):
             self.refresh_only(changed)
         else:
             self.refresh()
+
+    def on_resize(self) -> None:
+        """Keep the line being executed visible."""
+        if self.position and self.position <= self.line_count:
+            self.show_line(self.position - 1, margin=max(2, self.page_lines // 5))
 
     def browse(self, line: int) -> None:
         """Show a line (from 1) that is not being executed."""
@@ -151,10 +158,13 @@ class SourceView(LineView):
             ("●" if number in self.breakpoints else " ", palette["breakpoint"]),
             (pointer, palette["marker"]),
             (f"{number:>{self._number_width}} ", palette["marker"] if here else palette["number"]),
-            (f"{ours:>4} ", palette["accent"]),
-            (f"{count:>4} ", palette["hits"]),
-            (glyph + " ", palette[style]),
         ]
+        if self._counts:
+            parts += [
+                (f"{ours:>4} ", palette["accent"]),
+                (f"{count:>4} ", palette["hits"]),
+                (glyph + " ", palette[style]),
+            ]
         text = self._with_matches([(piece, palette[name]) for piece, name in self.document.lines[y]])
         return parts + (self._with_column(y, text) if here else text), under
 

@@ -149,6 +149,10 @@ class TraceList(LineView):
         broken, marked = entry.insn in self.breakpoints, entry.no in self.marked
         return painter.event(entry, here=here, broken=broken, marked=marked), under
 
+    def row_text(self, y: int) -> str:
+        """Return what a row shows."""
+        return "".join(text for text, _ in self.parts(y)[0]) if y < len(self.rows) else ""
+
     def copied(self) -> str:
         """Return the current event's instruction and line."""
         if not self.current or not len(self.rows):

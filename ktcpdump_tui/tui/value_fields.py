@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ktcpdump_tui.tui.fields import Field, Path, Tone
@@ -161,15 +162,28 @@ def skb_fields(skb: Shown, opened: Collection[Path]) -> tuple[Field, ...]:
 
 
 def variable_fields(variables: Sequence[Declared], opened: Collection[Path]) -> tuple[Field, ...]:
-    """Return the variables in scope under the functions they belong to, the innermost first."""
+    """Return the variables in scope under the functions they belong to, the innermost first.
+
+    What macros declared for themselves comes last, and dim: it is in no line that anybody reads.
+    """
     groups: dict[tuple[str, bool], list[Declared]] = {}
     for variable in variables:
         groups.setdefault((variable.function, variable.inlined), []).append(variable)
     fields = []
     for (function, inlined), members in groups.items():
-        children = tuple(value_fields(members, opened, (function,)))
+        own = list(value_fields([one for one in members if not of_macro(one.name)], opened, (function,)))
+        macros = value_fields([one for one in members if of_macro(one.name)], opened, (function,))
+        children = (*own, *(replace(one, tone=Tone.ABSENT) for one in macros))
         fields.append(Field(function, "inlined" if inlined else "", tone=Tone.HEADING, children=children))
     return tuple(fields)
+
+
+def of_macro(name: str) -> bool:
+    """Tell by its name whether a variable is a macro's own: ``__ptr``, ``pto_val__``, ``__UNIQUE_ID_x_123``.
+
+    C leaves names with two underscores to whom a user's cannot collide with; the kernel's macros follow it.
+    """
+    return name.startswith("__") or name.endswith("__")
 
 
 def watch_field(text: str, result: Evaluated, opened: Collection[Path]) -> Field:

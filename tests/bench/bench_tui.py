@@ -90,7 +90,7 @@ class Hands:
         if key == "/":
             taken = self.measure(key, lambda text: "regular expression" in text)
             # Without the prompt the panes have a line more: all of them are drawn anew.
-            self.measure("\x1b", lambda text: len(text) > SIZE[0] * SIZE[1] // 3)
+            self.measure("\x1b", lambda text: "regular expression" not in text and "filter" in text)
             return taken
         if key.isdigit():
             title = re.compile(rf"[\[|]{key} ?{SECTIONS[int(key) - 1]}")

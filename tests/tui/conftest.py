@@ -85,7 +85,13 @@ class Driver:
         """Whether no message waits and no thread owes the screen anything."""
         app = self.app
         app._tick()
-        if app.busy:
+        screen = app.screen
+        if app.busy or getattr(screen, "busy", False):
+            return False
+        # A pane's size, what scrolls with it and what is drawn of it come with the screen's next frame.
+        if screen._layout_required or screen._scroll_required or screen._repaint_required:
+            return False
+        if screen._dirty_widgets or screen._callbacks:
             return False
         pumps = [
             app,

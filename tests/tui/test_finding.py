@@ -131,6 +131,21 @@ async def test_vims_style_counts_and_repeats_a_search(debugger, recorded):
         assert driver.no == 6
 
 
+async def test_what_matches_is_said_where_the_row_does_not_show_it(debugger, recorded):
+    async with debugger(recorded, size=(80, 24)) as driver:
+        await driver.enter("/sub +0x74")
+        assert driver.no == 6
+        assert "the instruction matches: sub 0x74(%rdi),%eax" in driver.text("#banner")
+        await driver.press("escape")
+        await driver.enter("/ip_demo_core.14")
+        assert driver.no == 8
+        assert "matches" not in driver.text("#banner"), "it is on the screen"
+        await driver.press("/")
+        for char in "skb->data_len":
+            driver.send(char)
+        await driver.until(lambda: "source: return skb->len - skb->data_len;" in driver.text("#prompt"))
+
+
 async def test_vims_counts_lead_to_a_line_and_so_many_lines_on(debugger, recorded):
     async with debugger(recorded, settings=Settings(style="vim")) as driver:
         await driver.press("1", "2", "G")

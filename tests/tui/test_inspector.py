@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from ktcpdump_tui.trace.trace import Trace
+from ktcpdump_tui.trace.values import TraceValues
+from ktcpdump_tui.tui.fields import Tone
+from ktcpdump_tui.tui.packet_fields import packet_fields
+from ktcpdump_tui.tui.value_fields import of_macro, variable_fields
+
 DATA = Path(__file__).parents[1] / "data"
 FOUR_WAYS = DATA / "four-ways-6.12.ktrace"
 
@@ -51,3 +59,43 @@ async def test_a_trace_without_frame_rules_says_that_the_callers_are_unknown(deb
         rows = frames(driver)
         assert "#0 demo_headlen at linux/demo.h:3 inlined" in rows[1]
         assert "#1 ip_demo_core at ipv4/ip_demo.c:7" in rows[2]
+
+
+def test_ports_are_numbers_as_with_tcpdump_n():
+    with Trace.open(FOUR_WAYS) as trace:
+        event = trace.event(1)
+        fields = {field.label: field for field in packet_fields(event.packet, event.link)}
+    udp = fields["UDP"]
+    assert udp.value == "10.9.1.2:5000 > 10.9.2.2:7000"
+    assert {child.label: child.value for child in udp.children}["dport"] == "7000"
+
+
+def test_what_macros_declared_comes_behind_the_functions_own_variables():
+    with Trace.open(FOUR_WAYS) as trace:
+        found = TraceValues.of(trace).variables(trace.event(12))
+        assert found[0].name == "pao_ID__"
+        (group,) = variable_fields(found, ())
+    assert [one.label for one in group.children] == [
+        "ptr",
+        "skb",
+        "net",
+        "iph",
+        "drop_reason",
+        "len",
+        "pao_ID__",
+    ]
+    assert group.children[-1].tone is Tone.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("name", "is_a_macros"),
+    [
+        ("__UNIQUE_ID_x_1087", True),
+        ("pto_val__", True),
+        ("_________p1", True),
+        ("skb", False),
+        ("_skb", False),
+    ],
+)
+def test_macros_variables_are_told_by_their_names(name, is_a_macros):
+    assert of_macro(name) == is_a_macros

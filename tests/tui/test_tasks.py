@@ -279,6 +279,17 @@ def pair(tmp_path_factory):
     return path
 
 
+async def test_a_narrow_terminal_has_the_two_sources_one_above_the_other(debugger, pair):
+    async with debugger(pair, size=(80, 24)) as driver:
+        await driver.enter(":compare 1 2")
+        a, b = (driver.app.screen.query_one(side) for side in ("#compare-a", "#compare-b"))
+        await driver.until(lambda: a.position == b.position == 9)
+        assert a.region.bottom <= b.region.y
+        assert a.region.width == b.region.width == 80
+        for side in ("#compare-a", "#compare-b"):
+            assert "9         if (len < 20)" in driver.text(side), "the line at which they part is visible"
+
+
 async def test_two_packets_are_compared_side_by_side_at_the_parting_line(debugger, pair):
     from ktcpdump_tui.tui.compare_list import CompareList
     from ktcpdump_tui.tui.compare_screen import CompareScreen
