@@ -8,18 +8,19 @@ a ``goto`` to a label behind which the packet is dropped as well.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.conditions import expressions, statement
 from ktcpdump_tui.debuginfo.source import Missing
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.model import Flow
+from ktcpdump_tui.model import Flow, ProbeState
+from ktcpdump_tui.trace.straight import StraightCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ktcpdump_tui.model import Event, Packet
+    from ktcpdump_tui.model import Event, Instruction, Packet
     from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.ports import SourceProvider
     from ktcpdump_tui.tui.value_fields import Values
@@ -50,6 +51,7 @@ class DropOrder:
 class Drop:
     """A packet's end. ``no`` is the event that dropped it, or its last one before (``exact`` tells which).
 
+    ``advice`` is what would record more of it.
     ``decided`` is the event of the deciding branch (None: not found), ``line`` where it is, ``statement`` the
     source there, ``values`` what it compared: (expression, value).
     """
@@ -61,6 +63,7 @@ class Drop:
     line: str = ""
     statement: str = ""
     values: tuple[tuple[str, str], ...] = ()
+    advice: str = ""
 
 
 class DropReader:
@@ -75,12 +78,14 @@ class DropReader:
         self._open_trace, self._make_values, self._sources = open_trace, make_values, sources
         self._trace: Trace | None = None
         self._values: Values | None = None
+        self._code: StraightCode | None = None
 
     def read(self, order: DropOrder) -> Drop | None:
         """Return how a packet was dropped; None where it was not, or has no event."""
         if self._trace is None:
             self._trace = self._open_trace()
             self._values = self._make_values(self._trace)
+            self._code = StraightCode(self._trace)
         trace = self._trace
         trace.refresh()
         packet = trace.packet(order.packet)
@@ -88,24 +93,29 @@ class DropReader:
             return None
         no, exact = self._where(trace, packet)
         function = (packet.drop_symbol or "").partition("+")[0]
+        probed = sum(each.symbol == function and each.probe is ProbeState.ATTACHED for each in trace.plan)
+        advice = f"-i {function}:* would show its lines" if function and not exact and probed <= 1 else ""
+        nothing = Drop(packet, no, exact, advice=advice)
         if not exact and not any(insn.symbol == function for insn in trace.plan):
-            return Drop(packet, no, exact)  # it was decided where nothing was traced
+            return nothing  # it was decided where nothing was traced
         decision = self._decision(trace, no)
         if decision is None:
-            return Drop(packet, no, exact)
+            return nothing
         event, said = decision
         if not exact and event.instruction.symbol != function:
-            return Drop(packet, no, exact)
-        line = _outer(event)
+            return nothing
+        line = _outer(event.instruction)
         where = f"{line[0]}:{line[1]}" if line else event.instruction.ksym
-        return Drop(packet, no, exact, event.no, where, said, tuple(self._compared(event, said)))
+        values = tuple(self._compared(event, said))
+        return replace(nothing, decided=event.no, line=where, statement=said, values=values)
 
     def _where(self, trace: Trace, packet: Packet) -> tuple[int, bool]:
-        """Return the event that dropped the packet: the call that returns to the drop's location.
+        """Return the event that dropped the packet: the call that returns to the drop's place, or its line.
 
-        Where that has no probe: the last event before the drop in the function that dropped it, else the
+        Where that has no event: the last one before the drop in the function that dropped it, else the
         packet's last event before it.
         """
+        assert self._code is not None
         function = (packet.drop_symbol or "").partition("+")[0]
         last = within = 0
         span = trace.packet_span(packet.id)
@@ -115,9 +125,11 @@ class DropReader:
                 insn = trace.instruction(int(heads["insn"][at]))
                 if packet.freed_at is None or int(heads["ts"][at]) <= packet.freed_at:
                     last = last or int(numbers[at])
-                    if insn.symbol == function:
-                        within = within or int(numbers[at])
-                    if insn.address + len(insn.code) == packet.drop_location:
+                    if insn.symbol != function:
+                        continue
+                    within = within or int(numbers[at])
+                    run = self._code.run(insn)
+                    if any(each.address + len(each.code) == packet.drop_location for each in run):
                         return int(numbers[at]), True
             if within:
                 break
@@ -134,17 +146,25 @@ class DropReader:
                 continue
             if event.cfa > cfa:  # the frame that called
                 cfa, way_out = event.cfa, None
-            line = _outer(event)
-            if event.instruction.flow is Flow.BRANCH and not (
+            line = _outer(event.instruction)
+            if self._branches(event) and not (
                 way_out and line and way_out[0] == line[0] and way_out[1] <= line[1] <= way_out[2]
             ):
                 said = self._statement(event)
                 decides = not said or _CONDITION.search(said) is not None
                 if decides and not self._leads_to_drop(event, before):
                     return event, said
-            if line and (before is None or _outer(before) != line):
+            if line and (before is None or _outer(before.instruction) != line):
                 before = event
         return None
+
+    def _branches(self, event: Event) -> bool:
+        """Tell whether an event is a branch, or what runs behind it ends with one of the same line."""
+        assert self._code is not None
+        line = _outer(event.instruction)
+        return any(
+            each.flow is Flow.BRANCH and _outer(each) == line for each in self._code.run(event.instruction)
+        )
 
     def _before(self, trace: Trace, event: Event) -> Iterator[Event]:
         seen = 0
@@ -161,7 +181,7 @@ class DropReader:
 
     def _way_out(self, event: Event) -> tuple[str, int, int] | None:
         """Return (file, first line, last line) of what follows the labels before a drop."""
-        line = _outer(event)
+        line = _outer(event.instruction)
         if line is None:
             return None
         first = line[1]
@@ -176,7 +196,7 @@ class DropReader:
 
     def _leads_to_drop(self, event: Event, after: Event | None) -> bool:
         """Tell whether the way a branch did not go leads to a drop too: ``if (…) goto drop`` passed by."""
-        line = _outer(event)
+        line = _outer(event.instruction)
         if line is None:
             return False
         lines = self._lines(line[0])
@@ -188,7 +208,7 @@ class DropReader:
         )
         if label is None:
             return False
-        went = _outer(after) if after is not None else None
+        went = _outer(after.instruction) if after is not None else None
         if went is not None and went[0] == line[0] and went[1] >= label:
             return False  # it is the goto that was taken
         for text in lines[label : label + 40]:
@@ -200,7 +220,7 @@ class DropReader:
 
     def _statement(self, event: Event) -> str:
         """Return the statement of the function itself: a branch in what was inlined decides for it."""
-        line = _outer(event)
+        line = _outer(event.instruction)
         return statement(self._lines(line[0]), line[1]) if line is not None else ""
 
     def _compared(self, event: Event, said: str) -> list[tuple[str, str]]:
@@ -226,12 +246,12 @@ class DropReader:
         return ([pair for pair in found if not pair[1].startswith("0xffff")] or found)[:_MOST]
 
 
-def _outer(event: Event) -> tuple[str, int] | None:
-    """Return the line of an event in the function itself, not in what was inlined."""
-    chain = event.instruction.inlined_by
+def _outer(insn: Instruction) -> tuple[str, int] | None:
+    """Return the line of an instruction in the function itself, not in what was inlined."""
+    chain = insn.inlined_by
     if chain and chain[-1].file and chain[-1].line:
         return chain[-1].file, chain[-1].line
-    source = event.instruction.source
+    source = insn.source
     return (source.file, source.line) if source else None
 
 

@@ -52,9 +52,8 @@ class Verdict(Widget):
         text.append(f"  event {drop.no:,}", palette["number"])
         if not drop.exact:
             text.append(" is the last before it", palette["dim"])
-            if packet.drop_symbol:
-                spec = f"-i {packet.drop_symbol.partition('+')[0]}:*"
-                text.append(f"; {spec} would show its lines", palette["dim"])
+            if drop.advice:
+                text.append(f"; {drop.advice}", palette["dim"])
         if drop.decided is not None:
             sure = bool(drop.statement)
             text.append("\n  decided by " if sure else "\n  the last branch before it is ", palette["dim"])

@@ -32,6 +32,12 @@ def udp_source(tmp_path_factory):
     lines[117:119] = ["\tif (ip_hdr(skb)->ttl <= 1)", "\t\tgoto old;"]
     lines[170:180] = ["old:", "", "", "", "icmp(skb);", "", "", "drop:", "\tkfree_skb_reason(skb, why);", "}"]
     (tree / "net/ipv4/ip_forward.c").write_text("\n".join(lines))
+    lines = [""] * 330
+    lines[289:291] = ["\t\tif (regs.verdict.code != GO_ON)", "\t\t\tbreak;"]
+    lines[293:304] = ["\tswitch (regs.verdict.code) {", *[""] * 9, "\tbreak;"]
+    lines[308:316] = ["\tswitch (regs.verdict.code & MASK) {", *[""] * 5, "\t\treturn DROP(pkt->skb);", "\t}"]
+    (tree / "net/netfilter").mkdir()
+    (tree / "net/netfilter/nf_tables_core.c").write_text("\n".join(lines))
     return SourceFinder([tree], release="6.12", system=tree)
 
 
@@ -94,6 +100,22 @@ async def test_a_drop_of_a_real_forwarded_packet_was_decided_by_its_ttl(debugger
         assert "packet 3 dropped: IP_INHDR  in ip_forward" in said
         assert "decided by if (ip_hdr(skb)->ttl <= 1)  net/ipv4/ip_forward.c:118" in said
         assert "with ip_hdr(skb)->ttl = 1" in said
+
+
+async def test_a_drop_in_a_function_traced_by_lines_has_its_line_and_its_decision(debugger, udp_source):
+    """The call that drops and the branch before it have no probe: their lines' first instructions have."""
+    async with debugger(FOUR_WAYS, (120, 40), udp_source) as driver:
+        await driver.enter(":packet 2")
+        await driver.press("D")
+        assert driver.no == 905
+        said = driver.text("#verdict")
+        assert "packet 2 dropped: NETFILTER_DROP  in nft_do_chain+1039" in said
+        assert "net/netfilter/nf_tables_core.c:315  event 905" in said
+        assert "is the last before it" not in said, "it stands on the line that drops"
+        assert "would show its lines" not in said
+        assert "decided by switch (regs.verdict.code & MASK)" in said
+        assert "net/netfilter/nf_tables_core.c:309  event 904" in said
+        assert "with regs.verdict.code = 0" in said
 
 
 async def test_a_trace_without_drops_says_so(debugger, tmp_path):
