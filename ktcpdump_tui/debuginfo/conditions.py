@@ -37,7 +37,7 @@ def statement(lines: Sequence[str], line: int) -> str:
     """Return the statement (or the head of one) that holds ``line``, counted from 1, without comments.
 
     Lines before are taken where the line is inside parentheses that they open, lines after where it leaves
-    some open; empty where there is no such line.
+    some open, the brace that opens a block not; empty where there is no such line.
     """
     if not 1 <= line <= len(lines):
         return ""
@@ -49,7 +49,8 @@ def statement(lines: Sequence[str], line: int) -> str:
     while text.count("(") > text.count(")") and last < min(len(lines), line + _LINES) - 1:
         last += 1
         text = f"{text} {_plain(lines[last])}"
-    return " ".join(text.split())
+    words = " ".join(text.split())
+    return words.removesuffix("{").rstrip() or words
 
 
 def expressions(text: str) -> list[str]:

@@ -113,7 +113,7 @@ async def test_a_drop_in_a_function_traced_by_lines_has_its_line_and_its_decisio
         assert "net/netfilter/nf_tables_core.c:315  event 905" in said
         assert "is the last before it" not in said, "it stands on the line that drops"
         assert "would show its lines" not in said
-        assert "decided by switch (regs.verdict.code & MASK)" in said
+        assert "decided by switch (regs.verdict.code & MASK)  net" in said
         assert "net/netfilter/nf_tables_core.c:309  event 904" in said
         assert "with regs.verdict.code = 0" in said
 
