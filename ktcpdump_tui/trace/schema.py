@@ -98,8 +98,9 @@ def create(path: Path) -> sqlite3.Connection:
         database.execute(f"PRAGMA user_version = {VERSION}")
         database.execute("PRAGMA journal_mode = WAL")  # only now: what marks a trace is in the file itself
         # Blocks are replaced as they fill up, so the log grows faster than the file: not over a small disk.
-        room = shutil.disk_usage(path).free // PAGE_SIZE
-        database.execute(f"PRAGMA wal_autocheckpoint = {max(1, min(LOG_PAGES, room // _LOG_SHARE))}")
+        pages = max(1, min(LOG_PAGES, shutil.disk_usage(path).free // PAGE_SIZE // _LOG_SHARE))
+        database.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        database.execute(f"PRAGMA journal_size_limit = {pages * PAGE_SIZE}")
         database.executescript(f"BEGIN; {TABLES} COMMIT;")
     except (OSError, sqlite3.Error) as error:
         if database is not None:
