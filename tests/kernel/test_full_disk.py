@@ -15,14 +15,20 @@ pytestmark = pytest.mark.long
 
 DISK = "/tmp/small-disk"
 
+#: Packets, then somebody else fills the disk, then more packets.
+TRAFFIC = (
+    f"ping -q -c 10 -i 0.1 127.0.0.1 && sleep 1 && ! dd if=/dev/zero of={DISK}/ballast bs=64k status=none"
+    " && ping -q -c 50 -i 0.1 127.0.0.1"
+)
+
 
 def test_a_full_disk_ends_the_recording_and_not_the_capture(lab: Lab) -> None:
-    lab.check_output(f"mkdir -p {DISK} && mount -t tmpfs -o size=5m tmpfs {DISK}")
+    lab.check_output(f"mkdir -p {DISK} && mount -t tmpfs -o size=8m tmpfs {DISK}")
     try:
         got = capture(
             lab,
             ["--no-tui", "-o", f"{DISK}/a.ktrace", "-d", str(lab.vmlinux), "-i", "ip_rcv_core+*", "icmp"],
-            traffic="ping -q -c 60 -i 0.1 127.0.0.1",
+            traffic=TRAFFIC,
             timeout=300,
             check=False,
         )
@@ -31,7 +37,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_capture(lab: Lab) -> None:
         assert "120 packets" in got.stderr
         shown = len(got.text.splitlines()) - 1
         assert f"{shown} events captured" in got.stderr
-        assert lab.check_output(f"ls {DISK}").split() == ["a.ktrace"]
+        assert lab.check_output(f"ls {DISK}").split() == ["a.ktrace", "ballast"]
         again = capture(lab, ["-r", f"{DISK}/a.ktrace", "--no-tui"], timeout=120)
         held = len(again.text.splitlines()) - 1
         assert f"ends where the disk was full, after event {held:,}" in again.stderr

@@ -104,7 +104,7 @@ def test_a_traced_function_whose_return_address_was_overwritten_is_left_out(chai
 
 
 def test_a_trace_without_names_shows_addresses():
-    with Trace.open(DATA / "ping-6.12.ktrace") as trace:
+    with Trace.open(DATA / "version-1.ktrace") as trace:
         chain = backtrace(trace, trace.event(200), TraceValues(trace).symbolise)
     assert chain[-2].function.startswith("0xffffffff")
     assert isinstance(chain[-1], Unknown)

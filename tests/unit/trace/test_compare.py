@@ -115,20 +115,23 @@ DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.mark.parametrize(
-    ("dropped", "function", "place"),
+    ("kernel", "dropped", "function", "place"),
     [
-        (2, "nft_cmp_fast_eval", "net/netfilter/nf_tables_core.c:92"),
-        (3, "ip_forward", "net/ipv4/ip_forward.c:118"),
-        (4, "ip_rcv_core", "net/ipv4/ip_input.c:511"),
+        ("6.12", 2, "nft_cmp_fast_eval", "net/netfilter/nf_tables_core.c:92"),
+        ("6.12", 3, "ip_forward", "net/ipv4/ip_forward.c:118"),
+        ("6.12", 4, "ip_rcv_core", "net/ipv4/ip_input.c:511"),
+        ("6.1", 2, "nft_cmp_fast_eval", "net/netfilter/nf_tables_core.c:74"),
+        ("6.1", 3, "ip_forward", "net/ipv4/ip_forward.c:121"),
+        ("6.1", 4, "ip_rcv_core", "net/ipv4/ip_input.c:511"),
     ],
 )
-def test_the_line_of_the_decision_in_a_recorded_flow(dropped, function, place):
+def test_the_line_of_the_decision_in_a_recorded_flow(kernel, dropped, function, place):
     """One flow: delivered, dropped by a rule, TTL 1, bad checksum (tests/data/record.py).
 
-    nf_tables_core.c:92 compares with the rule's data, ip_forward.c:118 is ``if (ip_hdr(skb)->ttl <= 1)``,
-    ip_input.c:511 ``if (unlikely(ip_fast_csum(...)))``.
+    nf_tables_core.c:92 (:74) compares with the rule's data, ip_forward.c:118 (:121) is ``if
+    (ip_hdr(skb)->ttl <= 1)``, ip_input.c:511 ``if (unlikely(ip_fast_csum(...)))``.
     """
-    with Trace.open(DATA / "four-ways-6.12.ktrace") as trace:
+    with Trace.open(DATA / f"four-ways-{kernel}.ktrace") as trace:
         for a, b in ((1, dropped), (dropped, 1)):
             found = compare(trace, a, b)
             assert found.decisive is not None

@@ -75,7 +75,11 @@ def with_symbols(path: Path, symbols: bytes) -> Path:
 def test_addresses_are_named_by_the_traces_own_symbols(trace: Trace, tmp_path: Path) -> None:
     first = trace.plan[0]
     assert TraceValues(trace).symbolise(first.address) == first.symbol
-    assert TraceValues(trace).symbolise(first.address + 1) is None, "an older trace has no more than its plan"
+    assert TraceValues(trace).symbolise(first.address + 1) == f"{first.symbol}+1"
+    with Trace.open(DATA / "version-1.ktrace") as older:
+        address = older.plan[0].address
+        assert TraceValues(older).symbolise(address) == older.plan[0].symbol
+        assert TraceValues(older).symbolise(address + 1) is None, "an older trace has no more than its plan"
     lines = f"{first.address:016x} T {first.symbol}\n{first.address + 0x1000:016x} D init_net\n"
     path = with_symbols(Path(shutil.copy(trace.path, tmp_path / "named.ktrace")), lines.encode())
     with Trace.open(path) as named:
