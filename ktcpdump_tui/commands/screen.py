@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 def show_trace(options: Options, trace: Trace) -> int:
     """Show a recorded trace until the user quits."""
+    from ktcpdump_tui.tui.run import run, without_collecting
+
+    without_collecting()
     from ktcpdump_tui.tui.app import DebuggerApp
-    from ktcpdump_tui.tui.run import run
 
     packets = _packets(options, trace, None)
     app = DebuggerApp(

@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ktcpdump_tui.debuginfo.tarball import Tarball, is_tarball
 from ktcpdump_tui.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from ktcpdump_tui.debuginfo.tarball import Tarball
 
     Progress = Callable[[str, int, int], None]
 
@@ -91,6 +92,8 @@ class Packed:
         if cached is not None or self._known_absent(name):
             return cached
         if self._tarball is None:
+            from ktcpdump_tui.debuginfo.tarball import Tarball
+
             self._tarball = Tarball(self.path)
         if self._tarball.indexed:
             data = self._tarball.find(name)
@@ -159,6 +162,8 @@ class Packed:
 
 def open_place(path: Path, progress: Progress) -> Place:
     """Return the place a ``-s`` option names; raises UserError if it is neither tree nor tarball."""
+    from ktcpdump_tui.debuginfo.tarball import is_tarball
+
     if path.is_dir():
         return Tree(path)
     if path.is_file() and is_tarball(path):
@@ -171,6 +176,8 @@ def open_place(path: Path, progress: Progress) -> Place:
 
 def usual_places(release: str, system: Path, progress: Progress) -> list[Place]:
     """Return the places where distributions put the source of kernel ``release``, below ``system``."""
+    from ktcpdump_tui.debuginfo.tarball import is_tarball
+
     version = re.match(r"\d+\.\d+", release)
     if version is None:
         return []

@@ -19,7 +19,7 @@ class Background(Generic[Order, Result]):
     """A named thread that carries out orders in turn; with ``newest``, only the last of those that wait.
 
     ``work`` runs in the thread; ``done`` and ``failed`` are called in the interface's. A worker per order
-    would let slow ones pile up while events come in.
+    would let slow ones pile up while events come in. They wait for the first picture (BaseApp.painted).
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Background(Generic[Order, Result]):
     ) -> None:
         self._app = app
         self._newest = newest
+        self._after: threading.Event | None = getattr(app, "painted", None)
         self._work, self._done, self._failed = work, done, failed
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._pending = 0
@@ -61,6 +62,8 @@ class Background(Generic[Order, Result]):
         self._thread.join(seconds)
 
     def _run(self) -> None:
+        if self._after is not None:
+            self._after.wait()
         while True:
             order = self._orders.get()
             taken = 1

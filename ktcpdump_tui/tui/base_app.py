@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,32 @@ from textual.app import App
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.tui.banner import Banner
+from ktcpdump_tui.tui.later import import_rest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual.screen import Screen
 
 
 class BaseApp(App[int]):
-    """An application whose first screen has the panes and a banner. Its value is the exit status."""
+    """An application whose first screen has the panes and a banner. Its value is the exit status.
+
+    ``painted`` is set when the first picture is on the screen: threads begin only then, because they would
+    share the interpreter with what draws it. ``when_painted`` is called then.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.painted = threading.Event()
+        self.when_painted: Callable[[], None] | None = None
+
+    def first_picture(self) -> None:
+        """Do what had to wait for the first picture."""
+        self.painted.set()
+        import_rest()
+        if self.when_painted is not None:
+            self.when_painted()
 
     @property
     def main(self) -> Screen[Any]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ktcpdump_tui.trace import lines
-from ktcpdump_tui.trace.jumps import Jumps, Ways
 from ktcpdump_tui.tui.coverage import LineMark, coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ktcpdump_tui.trace.jumps import Ways
     from ktcpdump_tui.trace.trace import Trace
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -74,6 +74,8 @@ class CoverageReader:
             self._packet = known
             self._packet_hits = lines.packet_hits(trace, order.packet) if order.packet else np.zeros(0, "<u8")
         packet = order.packet or None
+        from ktcpdump_tui.trace.jumps import Jumps
+
         jumps = Jumps(trace).counts(order.function, packet) if order.function and packet else {}
         hits = trace.hits()
         of_packet = lines.line_hits(trace.plan, self._packet_hits)

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.trace.navigate import next_drop
 from ktcpdump_tui.tui.background import Background
-from ktcpdump_tui.tui.drops import DropOrder, DropReader
 from ktcpdump_tui.tui.trace_app import TraceApp
 from ktcpdump_tui.tui.verdict import Verdict
 
 if TYPE_CHECKING:
-    from ktcpdump_tui.tui.drops import Drop
+    from ktcpdump_tui.tui.drops import Drop, DropReader
 
 
 class DropApp(TraceApp):
@@ -19,12 +18,20 @@ class DropApp(TraceApp):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._drops = DropReader(self.open_trace, self.make_values, self.sources)
+        self._drops: DropReader | None = None
 
     def on_mount(self) -> None:
         """Start the thread (TraceApp's own on_mount is called as well)."""
-        self.dropping = Background(self, "drops", self._drops.read, self._dropped, self.fail)
+        self.dropping = Background(self, "drops", self._read_drop, self._dropped, self.fail)
         self._background.append(self.dropping)
+
+    def _read_drop(self, packet: int) -> Drop | None:
+        """Find out about the drop of a packet, in the thread for that."""
+        from ktcpdump_tui.tui.drops import DropOrder, DropReader
+
+        if self._drops is None:
+            self._drops = DropReader(self.open_trace, self.make_values, self.sources)
+        return self._drops.read(DropOrder(packet))
 
     @property
     def verdict(self) -> Verdict:
@@ -46,7 +53,7 @@ class DropApp(TraceApp):
                 self.go(shown.no)
                 return
         if packet and self.trace.packet(packet).fate == "dropped":
-            self.dropping.order(DropOrder(packet))
+            self.dropping.order(packet)
         else:
             fate = self.trace.packet(packet).fate if packet else None
             self._to_next(True, f"packet {packet} was not dropped ({fate or 'no end seen'})", wrap=True)
@@ -71,13 +78,13 @@ class DropApp(TraceApp):
         packet = int(self.trace.heads(found, found)[0]["packet"])
         if said:
             self.notice(f"{said}: the next drop is packet {packet}'s")
-        self.dropping.order(DropOrder(packet))
+        self.dropping.order(packet)
 
-    def _dropped(self, order: DropOrder, drop: Drop | None) -> None:
+    def _dropped(self, packet: int, drop: Drop | None) -> None:
         if not self.shown:
             return
         if drop is None:
-            self.notice(f"packet {order.packet} was not dropped")
+            self.notice(f"packet {packet} was not dropped")
             return
         rows = self.navigator.rows
         if rows.only_packet not in (None, drop.packet.id):

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.export import check_export, export
-from ktcpdump_tui.export.formats import Showing
 from ktcpdump_tui.trace.postfilter import PostFilter
-from ktcpdump_tui.trace.saving import check_new, save
+from ktcpdump_tui.trace.saving import check_new
 from ktcpdump_tui.tui.background import Background
 
 if TYPE_CHECKING:
@@ -91,6 +89,9 @@ class Keeping:
         self._thread.close()
 
     def _work(self, job: Job) -> int:
+        from ktcpdump_tui.export import Showing, export
+        from ktcpdump_tui.trace.saving import save
+
         def tell(done: int, of: int | None) -> None:
             self._progress = f"{job.verb} {job.path.name}: {done:,}" + (f" of {of:,} events" if of else "")
             if self._cancelled.is_set():
@@ -143,6 +144,8 @@ def job(
         raise UsageError(f"{name}: this is what traces are called", f":save {name}")
     path = check_new(path, replace_it=force)
     if verb == "export":
+        from ktcpdump_tui.export import check_export
+
         check_export(path)
     selection = selection or listed
     if selection in ("", "all"):

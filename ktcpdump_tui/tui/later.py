@@ -17,6 +17,9 @@ _MODULES: Final = (
     "ktcpdump_tui.tui.columns_screen",
     "ktcpdump_tui.tui.functions_screen",
     "ktcpdump_tui.tui.callee_screen",
+    "ktcpdump_tui.tui.drops",
+    "ktcpdump_tui.tui.stop_search",
+    "ktcpdump_tui.export",
     "ktcpdump_tui.tui.log_screen",
     "ktcpdump_tui.tui.palette_providers",
 )

@@ -10,7 +10,6 @@ from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.tui.fields import Field, Path, Tone, mark_changes
 from ktcpdump_tui.tui.machine_fields import identity, registers
 from ktcpdump_tui.tui.packet_fields import DUMP_BYTES, packet_fields
-from ktcpdump_tui.tui.stack_fields import stack_fields, where_before
 from ktcpdump_tui.tui.value_fields import skb_fields, variable_fields, watch_field
 
 if TYPE_CHECKING:
@@ -62,6 +61,9 @@ class Presenter:
 
     def present(self, order: Order) -> Content:
         """Return the content; IndexError where the event is gone, UserError where the trace is damaged."""
+        from ktcpdump_tui.trace.jumps import Jumps
+        from ktcpdump_tui.tui.stack_fields import where_before
+
         trace = self._ready(order.no)
         event = trace.event(order.no)
         number = previous_of_packet(trace, event)
@@ -73,8 +75,6 @@ class Presenter:
             sections[name] = mark_changes(now, was)
             if name == "stack":
                 sections[name] = where_before(sections[name])
-        from ktcpdump_tui.trace.jumps import Jumps
-
         taken = Jumps(trace).at(order.no)
         return Content(order.no, number, sections, event.instruction.index, taken)
 
@@ -101,6 +101,7 @@ class Presenter:
             return registers(event, self._names.symbolise)
         if name == "stack":
             from ktcpdump_tui.trace.backtrace import backtrace
+            from ktcpdump_tui.tui.stack_fields import stack_fields
 
             return stack_fields(backtrace(self._trace, event, self._names.symbolise))
         if name == "skb":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,7 @@ def run(app: DebuggerApp) -> int:
     """
     log = DivertedStderr()
     app.stderr_log = log
+    app.when_painted = _collect_again
     try:
         with restored_terminal(), log:
             status = asyncio.run(_run(app))
@@ -38,6 +40,17 @@ def run(app: DebuggerApp) -> int:
         sys.stderr.writelines(f"{line}\n" for line in log.lines(_LAST_LINES))
         return app.return_code
     return status
+
+
+def without_collecting() -> None:
+    """Have no garbage collected until the first picture is there: imports make none, and many objects."""
+    gc.disable()
+
+
+def _collect_again() -> None:
+    """Collect garbage, but not among what stays as long as the program does."""
+    gc.freeze()
+    gc.enable()
 
 
 async def _run(app: DebuggerApp) -> int:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import breakpoints, stepping
 from ktcpdump_tui.trace.stepping import Stop
-from ktcpdump_tui.tui.stop_search import Found, StopSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ktcpdump_tui.trace.trace import Trace
+    from ktcpdump_tui.tui.stop_search import Found, StopSearch
     from ktcpdump_tui.tui.stops import Rule
     from ktcpdump_tui.tui.value_fields import Values
 
@@ -91,6 +91,8 @@ class TraceStepper:
 
     def step(self, order: StepOrder) -> Arrival:
         """Return where a step leads; UserError where an expression makes no sense."""
+        from ktcpdump_tui.tui.stop_search import StopSearch
+
         if self._search is None:
             self._trace = self._open_trace()
             self._search = StopSearch(self._trace, self._make_values)

@@ -18,7 +18,6 @@ from ktcpdump_tui.tui.base_app import BaseApp
 from ktcpdump_tui.tui.coverage_reader import CoverageOrder, CoverageReader, Covered
 from ktcpdump_tui.tui.empty import waiting_for
 from ktcpdump_tui.tui.inspector import Inspector
-from ktcpdump_tui.tui.later import import_rest
 from ktcpdump_tui.tui.line_texts import LineTexts
 from ktcpdump_tui.tui.list_filter import ListFilter
 from ktcpdump_tui.tui.minimap import Minimap
@@ -150,10 +149,11 @@ class TraceApp(BaseApp):
         if not self.navigator.current and self.navigator.rows.events:
             self.go(self.navigator.rows.number(0))
         self._timer = self.set_interval(TICK, self._tick)
-        self.call_after_refresh(import_rest)
+        self.call_after_refresh(self.first_picture)
 
     def on_unmount(self) -> None:
         """End the threads."""
+        self.painted.set()
         for background in self._background:
             background.close()
 
