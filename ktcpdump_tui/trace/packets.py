@@ -78,6 +78,7 @@ class PacketTable(Sequence[Packet]):
         self._ids = array("q")
         self._stale = True
         self._last_row = 0
+        self._counted, self._counted_row = 0, 0
         self._kept: dict[int, Packet] = {}
         self._drops: Array = np.empty((0, 3), "<i8")
         self._drops_stale = True
@@ -88,6 +89,7 @@ class PacketTable(Sequence[Packet]):
         self._stale = self._drops_stale = True
         if trimmed:
             self._ids, self._last_row = array("q"), 0
+            self._counted, self._counted_row = 0, 0
             self._drops = self._drops[:0]
 
     def _known(self) -> array[int]:
@@ -105,7 +107,13 @@ class PacketTable(Sequence[Packet]):
             self._last_row = row
 
     def __len__(self) -> int:
-        return len(self._known())
+        # Counting a million packets takes a hundredth of the time that their ids take.
+        if self._stale:
+            row = self._db.one("SELECT count(*), max(row) FROM packet WHERE row > ?", (self._counted_row,))
+            if row is not None and row[0]:
+                self._counted, self._counted_row = self._counted + row[0], row[1]
+            return self._counted
+        return len(self._ids)
 
     @overload
     def __getitem__(self, index: int) -> Packet: ...
@@ -182,6 +190,15 @@ class PacketTable(Sequence[Packet]):
         what, side = ("max", "<") if reverse else ("min", ">")
         only = " AND dropped = 1" if dropped else ""
         row = self._db.one(f"SELECT {what}({column}) FROM packet WHERE {column} {side} ?{only}", (no,))  # noqa: S608
+        return row[0] if row else None
+
+    def first_start(self, packets: Array, low: int, high: int, reverse: bool) -> int | None:
+        """Return the lowest (``reverse``: highest) first event of ``packets`` from ``low`` to ``high``."""
+        row = self._db.one(
+            f"SELECT {'max' if reverse else 'min'}(first_no) FROM packet"  # noqa: S608
+            " WHERE id IN (SELECT value FROM json_each(?)) AND first_no BETWEEN ? AND ?",
+            (json.dumps(packets.tolist()), low, high),
+        )
         return row[0] if row else None
 
     def _row(self, number: int) -> tuple[Any, ...] | None:

@@ -13,6 +13,7 @@ from ktcpdump_tui.trace.blocks import Database, EventBlocks, NoteBlocks
 from ktcpdump_tui.trace.events import make_event
 from ktcpdump_tui.trace.layout import event_dtype
 from ktcpdump_tui.trace.losses import LOSS, apply_fixes
+from ktcpdump_tui.trace.nearest import packet_start
 from ktcpdump_tui.trace.packets import DropNames, PacketTable
 from ktcpdump_tui.trace.tally import MAX_INSNS, add_hits
 from ktcpdump_tui.trace.whereabouts import Whereabouts
@@ -273,11 +274,15 @@ class Trace:
 
     def packet_start_after(self, no: int, reverse: bool = False) -> int | None:
         """Return the first event of the packet that starts next after event ``no`` (``reverse``: before)."""
-        return self._packets.nearest("first_no", no, reverse)
+        return packet_start(self._events, self._packets, no, reverse)
 
     def drop_after(self, no: int, reverse: bool = False) -> int | None:
         """Return the last event of the packet dropped next after event ``no`` (``reverse``: before)."""
-        return self._packets.nearest("last_no", no, reverse, dropped=True)
+        if not self.finished:
+            return self._packets.nearest("last_no", no, reverse, dropped=True)
+        numbers = self.drops()[:, 0]
+        numbers = numbers[numbers < no] if reverse else numbers[numbers > no]
+        return int(numbers[-1 if reverse else 0]) if len(numbers) else None
 
     def drops(self) -> Array:
         """Return (last event's number, packet) of each dropped packet that has events, by number (i64)."""

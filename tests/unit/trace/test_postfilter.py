@@ -11,6 +11,7 @@ import synthetic_trace as made
 
 from ktcpdump_tui.commands.judging import make_judge
 from ktcpdump_tui.errors import UsageError
+from ktcpdump_tui.model import Summary
 from ktcpdump_tui.trace.criteria import Criteria, Place
 from ktcpdump_tui.trace.postfilter import PostFilter
 from ktcpdump_tui.trace.trace import Trace
@@ -202,11 +203,9 @@ def test_a_wrong_word_is_named(text, message):
 
 def test_a_function_is_all_that_the_compiler_made_of_it():
     with Trace.open(DATA / "four-ways-6.12.ktrace") as trace:
-        found = [
-            {one.symbol for one in trace.plan if one.index in Criteria.parse(text).instructions(trace.plan)}
-            for text in ("fn:ip_rcv_finish_core", "fn:ip_rcv_finish_core.constprop.0", "fn:ip_rcv_finish_*")
-        ]
-    assert found == [{"ip_rcv_finish_core.constprop.0"}] * 3
+        for text in ("fn:ip_rcv_finish_core", "fn:ip_rcv_finish_core.constprop.0", "fn:ip_rcv_finish_*"):
+            found = Criteria.parse(text).instructions(trace.plan)
+            assert {trace.plan[one].symbol for one in found} == {"ip_rcv_finish_core.constprop.0"}, text
 
 
 def test_a_packet_that_was_cut_keeps_its_length_for_the_expression(tmp_path):
@@ -249,3 +248,32 @@ def test_and_may_stand_between_words_and_the_expression(text, expression):
 def test_what_a_word_cannot_do_beside_an_expression_is_said(text):
     with pytest.raises(UsageError, match="cannot stand beside 'packet:2'"):
         Criteria.parse(text)
+
+
+@pytest.mark.parametrize("stretch", [1, 100])
+def test_the_packet_that_starts_next_is_the_one_a_plain_pass_finds(tmp_path, stretch):
+    rng = np.random.default_rng(stretch)
+    many = 10_000
+    rows = made.rows(many, 0)
+    # Packets overlap, and for long stretches none starts.
+    rows["packet"] = 1 + np.sort(rng.integers(0, many // 20 // stretch, many)) + rng.integers(0, 5, many)
+    writer = TraceWriter(tmp_path / "a.ktrace")
+    writer._block_bytes = 1 << 15
+    writer.write_header(made.header(0))
+    writer.write_plan(made.plan())
+    writer.write_notes(b"".join(made.birth(n, n) for n in range(1, 600)))
+    writer.write_events(rows)
+    writer.write_notes(b"".join(made.free(n, n, dropped=n % 7 == 0) for n in range(1, 600)))
+    writer.close(Summary(many, 1, 1, 1, 0))
+    packets, first = np.unique(rows["packet"], return_index=True)
+    last = len(rows) - 1 - np.unique(rows["packet"][::-1], return_index=True)[1]
+    starts, drops = np.sort(first + 1), np.sort(last[packets % 7 == 0] + 1)
+    with Trace.open(tmp_path / "a.ktrace") as trace:
+        assert len(trace.blocks()) > 50
+        assert len(trace.packets()) == 599
+        assert len(list(trace.packets())) == len(trace.packets())
+        for no in [0, 1, 2, many - 1, many, many + 1, *rng.integers(1, many, 100).tolist()]:
+            for ask, numbers in ((trace.packet_start_after, starts), (trace.drop_after, drops)):
+                later, before = numbers[numbers > no], numbers[numbers < no]
+                assert ask(no) == (later[0] if len(later) else None)
+                assert ask(no, reverse=True) == (before[-1] if len(before) else None)
