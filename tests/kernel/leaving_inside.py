@@ -62,7 +62,7 @@ class Program:
         except OSError:  # EIO: nobody has the terminal's other end any more
             os.close(self._terminal)
 
-    def until(self, what: Callable[[], Any], seconds: float = 200) -> float:
+    def until(self, what: Callable[[], Any], seconds: float = 500) -> float:
         """Wait until something holds, return the seconds since the start. It has to before the end."""
         end = time.monotonic() + seconds
         while not what():

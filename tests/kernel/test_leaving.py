@@ -42,7 +42,7 @@ def killed(lab: Lab) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def interrupted(lab: Lab) -> dict[str, Any]:
-    return inside(lab, "interrupts", timeout=900)
+    return inside(lab, "interrupts", timeout=1800)
 
 
 def test_kills_hit_every_phase(killed: dict[str, Any]) -> None:
