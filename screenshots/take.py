@@ -220,12 +220,10 @@ def look(kernel: str) -> None:
         terminal.type(" ")
         terminal.wait("PAUSED")
         terminal.type("g")
-        terminal.wait(r"▶ +[0-9]+ .*\n.* ip_rcv\+")  # the first event is at ip_rcv's entry
+        terminal.wait(r"▶ +1 .*ip_rcv\+(.*\n)*.* PAUSED ")
         terminal.type("\x1b[Z")  # Shift-Tab: from the list to the source
-        terminal.steady()
         terminal.prompt("/", "= ip_rcv_core")
         terminal.wait(r"skb = ip_rcv_core\(skb")
-        terminal.steady()
         terminal.type("\n")
         terminal.wait("look into this call")
         terminal.save("task-look-asked", "dark")
@@ -245,7 +243,7 @@ def look(kernel: str) -> None:
         terminal.prompt(":", "3n")
         terminal.wait(r"▶.* ip_rcv_core\+[1-9]")
         terminal.type("4")
-        terminal.steady()
+        terminal.wait(r" net +0xffff")
         terminal.save("task-look", "dark")
         terminal.type("q")
         terminal.wait("kept nowhere")

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from ktcpdump_tui.trace.notes import PacketState
 
 #: Unpacked blocks kept: heads take 0.2 MB each, bodies and notes 1 MB.
-_HEADS_KEPT: Final = 64
-_BODIES_KEPT: Final = 16
-_NOTES_KEPT: Final = 16
+_HEADS_KEPT: Final = 32
+_BODIES_KEPT: Final = 4
+_NOTES_KEPT: Final = 4
 _STATES_KEPT: Final = 2048
 
 
@@ -99,6 +99,11 @@ class EventBlocks:
         self._heads: OrderedDict[int, tuple[int, Array]] = OrderedDict()
         self._bodies: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self.final_hits = np.zeros(0, "<u8")  # of all blocks but the last
+
+    def take_over(self, other: EventBlocks) -> None:
+        """Take what another reader has read of a trace that does not change any more."""
+        self.blocks, self._first_nos = list(other.blocks), list(other._first_nos)
+        self._base = other._base
 
     def refresh(self) -> None:
         """Read what was committed since the last call."""
@@ -237,6 +242,11 @@ class NoteBlocks:
         self._tail: tuple[int, int] = (0, 0)  # id and size of the last block that is in the index
         self._blocks: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self._states: OrderedDict[int, PacketState] = OrderedDict()
+
+    def take_over(self, other: NoteBlocks) -> None:
+        """Take what another reader has read of a trace that does not change any more."""
+        self._index.take_over(other._index)
+        self._tail = other._tail
 
     def refresh(self) -> None:
         """Read which states were committed since the last call."""

@@ -92,6 +92,12 @@ class StateIndex:
         self._pending.append(_Places(ids, np.full(len(ids), block, "<u4"), offsets))
         self._pending_count += len(ids)
 
+    def take_over(self, other: StateIndex) -> None:
+        """Take what another thread's index has, which may just be merging: some pairs are here twice then."""
+        self._pending = list(other._pending)
+        self._pending_count = sum(len(part.ids) for part in self._pending)
+        self._places = other._places
+
     def _merge_if_due(self) -> None:
         if self._pending_count > max(_PENDING, len(self._places.ids) // 8):
             parts = (self._places, *self._pending)

@@ -35,7 +35,7 @@ class Trace:
     were removed by --max-size.
     """
 
-    def __init__(self, database: Database, where: Whereabouts, live: bool) -> None:
+    def __init__(self, database: Database, where: Whereabouts, live: bool, like: Trace | None = None) -> None:
         self._where = where
         self._db = database
         self._live = live
@@ -53,10 +53,13 @@ class Trace:
         self._events = EventBlocks(database, self.header.stack_bytes)
         self._notes = NoteBlocks(database)
         self._packets = PacketTable(database, self._drop_names)
+        if like is not None and like.finished:
+            self._events.take_over(like._events)
+            self._notes.take_over(like._notes)
         self.refresh()
 
     @classmethod
-    def open(cls, path: Path | str | Whereabouts) -> Self:
+    def open(cls, path: Path | str | Whereabouts, like: Trace | None = None) -> Self:
         """Open the trace at ``path``; UserError where it is unreadable, damaged, or too new.
 
         With Whereabouts the reader goes along to where the trace goes on when its disk is full.
@@ -65,14 +68,14 @@ class Trace:
         path = where.path
         database = Database(schema.open_for_reading(path), path)
         try:
-            return cls(database, where, schema.has_log(path))
+            return cls(database, where, schema.has_log(path), like)
         except BaseException:
             database.close()
             raise
 
     def reopen(self) -> Self:
-        """Return another reader of the same trace, for another thread."""
-        return type(self).open(self._where)
+        """Return another reader of the same trace, for another thread; they share what cannot change."""
+        return type(self).open(self._where, self)
 
     @property
     def path(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import signal
 import sys
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 #: Asked to end from outside: the screen is left in order.
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
+#: malloc.h.
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+
 #: Lines of standard error shown after an end that was not in order.
 _LAST_LINES: Final = 20
 
@@ -30,6 +35,7 @@ def run(app: DebuggerApp) -> int:
     log = DivertedStderr()
     app.stderr_log = log
     app.when_painted = _collect_again
+    give_memory_back()
     try:
         with restored_terminal(), log:
             status = asyncio.run(_run(app))
@@ -45,6 +51,18 @@ def run(app: DebuggerApp) -> int:
 def without_collecting() -> None:
     """Have no garbage collected until the first picture is there: imports make none, and many objects."""
     gc.disable()
+
+
+def give_memory_back() -> None:
+    """Have what is freed go back to the system: blocks of a trace are a megabyte, and many threads read some.
+
+    glibc keeps an arena for each thread, and after the first large block that is freed it takes the next ones
+    from there too (mallopt(3): M_ARENA_MAX, M_MMAP_THRESHOLD). Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, 1 << 18)
 
 
 def _collect_again() -> None:

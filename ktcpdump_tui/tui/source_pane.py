@@ -39,6 +39,7 @@ class SourcePane(Pane):
     def __init__(self, texts: Texts, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._texts = texts
+        self._noticed = ("", "", "")
 
     def compose(self) -> ComposeResult:
         """Make the parts."""
@@ -70,27 +71,32 @@ class SourcePane(Pane):
         self._leave_missing()
         self.set_class(document.doubt is not None, "doubt")
         if document.doubt is not None:
-            self.query_one("#notice", Static).update(
-                Text(printable(document.doubt), palette_of(self)["warn"])
-            )
+            self._notice(document.doubt)
         if document is not self.view.document:
             self.view.show_document(document)
 
     def show_missing(self, message: str, remedy: str) -> None:
         """Say why there is no text, and show the instructions instead."""
+        self._notice(message, remedy)
+        had_focus = self.view.has_focus
+        self.add_class("missing")
+        if had_focus:
+            self.screen.set_focus(self.disassembly)  # at once: later, a prompt may have the keyboard
+
+    def _notice(self, message: str, remedy: str = "") -> None:
+        """Say something above the source; the same again would have all panes laid out and drawn anew."""
         palette = palette_of(self)
+        if self._noticed == (message, remedy, palette.name):
+            return
+        self._noticed = (message, remedy, palette.name)
         text = Text(printable(message), palette["warn"])
         if remedy:
             text.append("\n" + printable(remedy), palette["text"])
         self.query_one("#notice", Static).update(text)
-        had_focus = self.view.has_focus
-        self.add_class("missing")
-        if had_focus:
-            self.disassembly.focus()
 
     def _leave_missing(self) -> None:
         if self.has_class("missing"):
             had_focus = self.disassembly.has_focus and not self.has_class("disassembly")
             self.remove_class("missing")
             if had_focus:
-                self.view.focus()
+                self.screen.set_focus(self.view)
