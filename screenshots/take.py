@@ -137,9 +137,14 @@ class Terminal:
         for piece in re.findall(r"\n|[^\n]+", text):
             self.tmux("send-keys", *(["Enter"] if piece == "\n" else ["-l", piece]))
 
+    def keys(self, *names: str) -> None:
+        """Press keys, by tmux's names."""
+        for name in names:
+            self.tmux("send-keys", name)
+
     def prompt(self, sign: str, text: str) -> None:
         """Open a prompt, and enter something when it is there."""
-        self.type(sign)
+        self.keys(sign)
         self.wait(r"(?m)^[:/?&]( |$)")
         self.type(text + "\n")
 
@@ -221,20 +226,19 @@ def look(kernel: str) -> None:
         terminal.wait("PAUSED")
         terminal.type("g")
         terminal.wait(r"▶ +1 .*ip_rcv\+(.*\n)*.* PAUSED ")
-        terminal.type("\x1b[Z")  # Shift-Tab: from the list to the source
-        terminal.prompt("/", "= ip_rcv_core")
-        terminal.wait(r"skb = ip_rcv_core\(skb")
-        terminal.type("\n")
+        terminal.keys("BTab")  # from the list to the source, whose cursor is on the line being executed
+        terminal.keys("Down", "Down", "Down")  # to the call, three lines below the function's brace
+        terminal.keys("Enter")
         terminal.wait("look into this call")
         terminal.save("task-look-asked", "dark")
         terminal.type("\n")
         terminal.wait(r"ip_rcv_core:\*: [0-9]+ probes attached")
-        terminal.type("\t ")  # back to the list, which follows again
+        terminal.keys("Tab", "Space")  # back to the list, which follows again
         terminal.wait(r"ip_rcv_core\+[0-9]+ .*\n(.*\n)*.* LIVE ")
         terminal.type(" ")
         terminal.wait("PAUSED")
         terminal.type("T")
-        terminal.prompt("\x12", r"ip_rcv_core\+")  # Ctrl-R: backwards
+        terminal.prompt("C-r", r"ip_rcv_core\+")  # backwards
         terminal.wait(r"▶.* ip_rcv_core\+")
         terminal.type("F")  # back to the call,
         terminal.wait(r"▶.* ip_rcv\+")

@@ -17,6 +17,7 @@ from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.base_app import BaseApp
 from ktcpdump_tui.tui.coverage_reader import CoverageOrder, CoverageReader, Covered
 from ktcpdump_tui.tui.empty import waiting_for
+from ktcpdump_tui.tui.glyphs import driver_for
 from ktcpdump_tui.tui.inspector import Inspector
 from ktcpdump_tui.tui.line_texts import LineTexts
 from ktcpdump_tui.tui.list_filter import ListFilter
@@ -86,7 +87,7 @@ class TraceApp(BaseApp):
     ) -> None:
         plain = no_color()
         # With colours of its own Textual would turn them into greys, which are colours to a terminal.
-        super().__init__(ansi_color=True if plain else None)
+        super().__init__(driver_class=driver_for(), ansi_color=True if plain else None)
         for known in THEMES:
             self.register_theme(known)
         if plain:
@@ -104,8 +105,7 @@ class TraceApp(BaseApp):
         self.filter.apply(filter_text)
         self._presenter = Presenter(reader, make_values)
         self.open_trace, self.make_values = reader, make_values
-        self._coverage = CoverageReader(reader)
-        self._texts = LineTexts(sources)
+        self._coverage, self._texts = CoverageReader(reader), LineTexts(sources)
         self._table = TraceList(self.navigator.rows, self._texts, id="trace")
         self._minimap = Minimap(self._table, id="minimap")
         self._marks: Mapping[str, Mapping[int, LineMark]] = {}
