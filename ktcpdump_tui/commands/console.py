@@ -51,6 +51,8 @@ class Console:
         self._terminal = sys.stderr.isatty()
         self._line = ""
         self.doing = ""
+        #: Whether a screen has the terminal: what is said then is in its log, and nobody may have seen it.
+        self.screen = False
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
@@ -103,6 +105,7 @@ class Console:
         with self._lock:
             self._erase()
             self._terminal = False
+            self.screen = True
 
     def _erase(self) -> None:
         if self._line and self._terminal and not self._piped and not self._verbose:

@@ -69,7 +69,7 @@ def show_capture(session: Session) -> int:
             say(recorded)
     if session.error is not None:
         raise session.error
-    return status
+    return status or int(session.record_error is not None)
 
 
 def _kept(options: Options) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class Session(ABC):
         self._recorder: Recorder | None = None
         self._refuge: Refuge | None = None
         self._record_error: UserError | None = None
+        self._record_error_said = False
         if options.record and not options.rotate:
             self.where = Whereabouts(Path(options.record).expanduser())
         else:
@@ -147,7 +148,7 @@ class Session(ABC):
     def finish(self) -> str | None:
         """Wait until all is recorded that was asked to be; return a sentence of it. Raises what failed."""
         if self._recorder is None:
-            if self._record_error is not None:
+            if self._record_error is not None and not self._record_error_said:
                 raise self._record_error
             return None
         events = self._recorder.finish()
@@ -299,6 +300,7 @@ class Session(ABC):
 
     def _recording_ended(self, error: UserError) -> None:
         self._record_error = error
+        self._record_error_said = not self.console.screen
         self.console.say(f"{PROGRAM}: {error}")
 
     @abstractmethod

@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from tui_capture import Capture
 
 from ktcpdump_tui.tui.descriptor import KEPT, DivertedStderr
 from ktcpdump_tui.tui.log_screen import LogScreen
@@ -241,3 +242,35 @@ def test_keys_come_from_the_terminal_while_the_trace_comes_through_a_pipe(tmux, 
     shell.wait("status=0")
     assert f"51 events recorded in {tmp_path}/kept.ktrace" in shell.screen().replace("\n", "")
     assert shell.modes() == ORDINARY
+
+
+def test_a_full_disk_is_told_on_the_screen_once_and_at_the_end(tmux, tmp_path):
+    source, disk = tmp_path / "source.ktrace", tmp_path / "d"
+    disk.mkdir()
+    capture = Capture(source)
+    for _ in range(600):
+        capture.packet()
+    capture.close()
+    shell = Shell(tmux)
+    program = f"{sys.executable} -m ktcpdump_tui"
+    shell.wait("$")
+    shell.type(f"unshare -rm sh -c 'mount -t tmpfs -o size=400k tmpfs {disk} && exec sh'")
+    shell.type(f"mountpoint -q {disk} && echo moun''ted")
+    shell.wait("mounted")
+    shell.type(
+        f"clear; {{ {program} -r {source} --json; sleep 300; }} |"
+        f" {{ {program} -r - -o {disk}/a.ktrace; echo status=$?; }}"
+    )
+    shell.wait("recording into")
+    shell.wait(f"{capture.events:,}/{capture.events:,}")
+    assert "LIVE" in shell.screen()
+    assert "(database or disk is full): it holds" in shell.screen().replace("\n", " ")
+    shell.key("Escape")
+    wait_for(lambda: "recording into" not in shell.screen(), "what was read goes away")
+    shell.key("g")
+    shell.wait(f" 1/{capture.events:,}")
+    shell.key("q")
+    shell.wait(f"{capture.events:,} events were captured and are kept nowhere")
+    shell.key("q")
+    seen = shell.wait("status=1").replace("\n", "")
+    assert seen.count("recording into") == 1
