@@ -318,6 +318,8 @@ class TraceWriter:
         with contextlib.suppress(sqlite3.Error):
             self._db.rollback()
         path, most = place
+        if not self.path.exists():
+            raise error  # deleted meanwhile: there is nothing to copy, and nothing may be made in its place
         try:
             database = schema.create(path)
             first_no = take_along(self.path, database, most)

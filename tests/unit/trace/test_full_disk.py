@@ -238,6 +238,25 @@ def test_without_a_refuge_the_file_is_one_and_says_why_it_ends(disk):
     assert f"it holds {events:,} events" in message
 
 
+def test_a_file_that_was_deleted_meanwhile_is_not_made_again(disk):
+    def inside() -> None:
+        where, moves = Whereabouts(disk / "a.ktrace"), Moved()
+        refuge = Refuge(where, 1 << 30, moves)
+        writer = TraceWriter(where.path, refuge=refuge)
+
+        def look() -> None:
+            where.path.unlink(missing_ok=True)
+
+        with pytest.raises(UserError, match="cannot be written any further"):
+            write(writer, looked=look)
+        writer.close(None)
+        refuge.close()
+        assert not moves
+        assert not where.path.exists()
+
+    made.on_small_disk(disk, 4 * MB, inside)
+
+
 def test_rotated_files_end_where_the_disk_is_full_and_the_trace_that_is_shown_goes_on(disk, tmp_path):
     def inside() -> None:
         told: list[UserError] = []
