@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 import numpy as np
 
 from ktcpdump_tui.model import Packet
+from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.layout import FATES, ORIGINS
 from ktcpdump_tui.trace.schema import to_unsigned
 
@@ -69,10 +70,42 @@ class DropNames:
         return insn.ksym, insn.addr2line if insn.source else None
 
 
+class DropNamesReader:
+    """The names as they are known: where packets were dropped gets its names while a capture goes on."""
+
+    def __init__(
+        self,
+        database: Database,
+        blob: Callable[[str], bytes | None],
+        plan: Callable[[], Sequence[Instruction]],
+    ) -> None:
+        self._db, self._blob, self._plan = database, blob, plan
+        self._known: DropNames | None = None
+        self._made_of: tuple[list[tuple[Any, ...]], Sequence[Instruction]] | None = None
+        self._current = False
+
+    def refresh(self) -> None:
+        """Look for new names when next asked."""
+        self._current = False
+
+    def __call__(self) -> DropNames:
+        """Return the names."""
+        if self._known is None or not self._current:
+            wanted = (blobs.DROP_REASONS, blobs.SYMBOLS)
+            packed = self._db.all("SELECT data FROM blob WHERE name IN (?, ?)", wanted)
+            plan = self._plan()
+            if self._made_of is None or self._made_of[0] != packed or self._made_of[1] is not plan:
+                self._known = DropNames(self._blob(wanted[0]), self._blob(wanted[1]), plan)
+                self._made_of = (packed, plan)
+            self._current = True
+        assert self._known is not None
+        return self._known
+
+
 class PacketTable(Sequence[Packet]):
     """The packets in the order in which they were heard of; each is read when it is asked for."""
 
-    def __init__(self, database: Database, names: Callable[[], DropNames]) -> None:
+    def __init__(self, database: Database, names: DropNamesReader) -> None:
         self._db = database
         self._names = names
         self._ids = array("q")
@@ -86,6 +119,7 @@ class PacketTable(Sequence[Packet]):
     def refresh(self, trimmed: bool = False) -> None:
         """Have what was added read when it is asked for; with ``trimmed`` all again, as some may be gone."""
         self._kept.clear()
+        self._names.refresh()
         self._stale = self._drops_stale = True
         if trimmed:
             self._ids, self._last_row = array("q"), 0

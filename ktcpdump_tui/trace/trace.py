@@ -14,7 +14,7 @@ from ktcpdump_tui.trace.events import make_event
 from ktcpdump_tui.trace.layout import event_dtype
 from ktcpdump_tui.trace.losses import LOSS, apply_fixes
 from ktcpdump_tui.trace.nearest import packet_start
-from ktcpdump_tui.trace.packets import DropNames, PacketTable
+from ktcpdump_tui.trace.packets import DropNamesReader, PacketTable
 from ktcpdump_tui.trace.tally import MAX_INSNS, add_hits
 from ktcpdump_tui.trace.whereabouts import Whereabouts
 
@@ -48,11 +48,10 @@ class Trace:
         self._counts: dict[str, int] = {}
         self._fixes: dict[int, int] = {}
         self._last_fix = 0
-        self._names: DropNames | None = None
         self.header: TraceHeader = self._read_header()
         self._events = EventBlocks(database, self.header.stack_bytes)
         self._notes = NoteBlocks(database)
-        self._packets = PacketTable(database, self._drop_names)
+        self._packets = PacketTable(database, DropNamesReader(database, self.blob, lambda: self.plan))
         if like is not None and like.finished:
             self._events.take_over(like._events)
             self._notes.take_over(like._notes)
@@ -409,9 +408,3 @@ class Trace:
         if len(plan) > MAX_INSNS:
             raise ValueError(f"a plan of {len(plan)} instructions")
         self.plan = plan
-        self._names = None
-
-    def _drop_names(self) -> DropNames:
-        if self._names is None:
-            self._names = DropNames(self.blob("drop_reasons"), self.blob("symbols"), self.plan)
-        return self._names

@@ -138,6 +138,26 @@ def test_packets_say_how_they_ended(tmp_path):
             trace.packet(6)
 
 
+def test_where_a_packet_was_dropped_gets_its_name_while_the_capture_goes_on(tmp_path):
+    writer = TraceWriter(tmp_path / "a.ktrace")
+    writer.write_header(made.header())
+    writer.write_plan(made.plan())
+    writer.write_notes(made.birth(1, 10) + made.free(1, 99, 0xFFFFFFFF83000000, 6, dropped=True))
+    writer.write_events(made.rows(100, packets=1))
+    writer.flush()
+    with Trace.open(tmp_path / "a.ktrace") as trace:
+        assert (trace.packet(1).drop_reason, trace.packet(1).drop_symbol) == ("6", None)
+        writer.put_blob("drop_reasons", json.dumps({"6": "NETFILTER_DROP"}).encode())
+        writer.put_blob("symbols", json.dumps({"0xffffffff83000000": ["icmp_rcv+500", None]}).encode())
+        writer.flush()
+        trace.refresh()
+        assert (trace.packet(1).drop_reason, trace.packet(1).drop_symbol) == (
+            "NETFILTER_DROP",
+            "icmp_rcv+500",
+        )
+    writer.close(SUMMARY)
+
+
 def test_a_reader_follows_the_writer(tmp_path):
     path = tmp_path / "a.ktrace"
     writer = TraceWriter(path)
