@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
@@ -15,7 +16,6 @@ from ktcpdump_tui.tui.line_view import LineView, Part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    import numpy as np
     from rich.style import Style
     from textual import events
 
@@ -113,6 +113,12 @@ class DisassemblyView(LineView):
 
     def show_hits(self, hits: np.ndarray, packet_hits: np.ndarray, *, unknown: bool) -> None:
         """Show other counts; ``unknown``: events were lost, so no hits do not mean not executed."""
+        before = self._hits, self._packet_hits
+        if unknown == self._unknown and all(
+            old is not None and np.array_equal(old, new)
+            for old, new in zip(before, (hits, packet_hits), strict=True)
+        ):
+            return
         self._hits, self._packet_hits, self._unknown = hits, packet_hits, unknown
         self.refresh()
 
