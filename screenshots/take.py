@@ -238,12 +238,8 @@ def look(kernel: str) -> None:
         terminal.type(" ")
         terminal.wait("PAUSED")
         terminal.type("T")
-        terminal.prompt("C-r", r"ip_rcv_core\+")  # backwards
-        terminal.wait(r"▶.* ip_rcv_core\+")
-        terminal.type("F")  # back to the call,
-        terminal.wait(r"▶.* ip_rcv\+")
-        terminal.type("s")  # and into it
-        terminal.wait(r"▶.* ip_rcv_core\+")
+        terminal.prompt("C-r", r"ip_rcv_core\+0$")  # backwards, to where it was entered last
+        terminal.wait(r"▶.* ip_rcv_core\+0 ")
         terminal.prompt(":", "3n")
         terminal.wait(r"▶.* ip_rcv_core\+[1-9]")
         terminal.type("4")
