@@ -136,14 +136,20 @@ class FindApp(SteppingApp):
     def _say_match(self) -> None:
         """Say what matches of the event where its row does not show it: a column may lack, or be cut."""
         instruction, table = self.instruction(), self.table
-        if instruction is None or self._pattern is None or self._pattern.search(table.row_text(table.cursor)):
+        if instruction is None or self._pattern is None:
             return
-        parts = searched_parts(instruction, self.line_text)
-        what, text = next((part for part in parts if self._pattern.search(part[1])), ("", ""))
-        prompt = self.main.query_one(Prompt)
-        if what and prompt.display:
+        found = [
+            (what, text, match[0])
+            for what, text in searched_parts(instruction, self.line_text)
+            if (match := self._pattern.search(text))
+        ]
+        row, prompt = table.row_text(table.cursor), self.main.query_one(Prompt)
+        if not found or any(matched in row for _, _, matched in found):
+            return
+        what, text, _ = found[0]
+        if prompt.display:
             prompt.say(f"{what}: {text}")
-        elif what:
+        else:
             self.notice(f"the {what} matches: {text}")
 
     def _find_in_source(self, pattern: re.Pattern[str], cursor: int, *, forward: bool) -> None:

@@ -140,6 +140,9 @@ async def test_what_matches_is_said_where_the_row_does_not_show_it(debugger, rec
         await driver.enter("/ip_demo_core.14")
         assert driver.no == 8
         assert "matches" not in driver.text("#banner"), "it is on the screen"
+        await driver.enter(r"/ip_demo_core\+16$")
+        assert driver.no == 9
+        assert "matches" not in driver.text("#banner"), "also what stands at the end of its column only"
         await driver.press("/")
         for char in "skb->data_len":
             driver.send(char)
