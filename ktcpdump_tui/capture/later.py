@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.sink import PassingSink
@@ -39,7 +40,7 @@ class HitTap(PassingSink):
         """Remember the instructions, and pass on."""
         if not self.done:
             table = rows if isinstance(rows, np.ndarray) else np.frombuffer(rows, self._event)
-            self.hit.update(np.unique(table["insn"]).tolist())
+            self.hit.update(distinct(table["insn"]).tolist())
         super().write_events(rows)
 
 

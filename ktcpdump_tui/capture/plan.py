@@ -154,9 +154,11 @@ class Planner:
         total = sum(one.probe is ProbeState.ATTACHED for one in instructions)
         if max_probes is not None and total > max_probes:
             raise too_many(total, asked, max_probes)
-        if self._frames and instructions:
-            rules = self._frames([one.address for one in instructions])
-            instructions = [replace(one, frame=rule) for one, rule in zip(instructions, rules, strict=True)]
+        if self._frames:
+            # What is never executed has no frame in the unwind tables, and .debug_frame is long to search.
+            probed = [one for one in instructions if one.probe is ProbeState.ATTACHED]
+            for one, rule in zip(probed, self._frames([one.address for one in probed]), strict=True):
+                instructions[one.index] = replace(one, frame=rule)
         return Plan(tuple(functions), tuple(instructions), tuple(function_of), asked)
 
     # ---- what belongs together

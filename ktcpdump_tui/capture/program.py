@@ -42,7 +42,8 @@ BCC_LOCATIONS: Final = (
 SHARED_INFO_BYTES: Final = 64
 
 #: BCC optimises by itself what clang hands it (bcc: BPFModule::run_pass_manager): more here is done twice.
-_COMPILER_FLAGS: Final = ("-w", "-O1")
+#: Line tables of our own program would be a tenth of the time to compile, and nobody reads them.
+_COMPILER_FLAGS: Final = ("-w", "-O1", "-g0")
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.units import subprogram_at
 from ktcpdump_tui.model import InlineFrame
@@ -142,7 +143,7 @@ def _paint(scopes: list[tuple[Ranges, int, int]]) -> tuple[list[int], list[int]]
 
     A scope counts only where the one around it does too, and the first of several that overlap wins.
     """
-    edges = np.unique(
+    edges = distinct(
         np.array([edge for ranges, _, _ in scopes for pair in ranges for edge in pair], np.uint64)
     )
     owner = np.full(len(edges), -1, np.intp)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.debuginfo import dwarf, lineprogram
 from ktcpdump_tui.debuginfo.paths import source_path
 from ktcpdump_tui.model import SourceLine
@@ -126,7 +127,7 @@ class LineIndex:
         last = int(np.searchsorted(rows.addresses, np.uint64(high), side="left"))
         statements = rows.is_stmt & ~rows.is_end
         found: list[tuple[int, SourceLine]] = []
-        for address in np.unique(rows.addresses[first:last][statements[first:last]]):
+        for address in distinct(rows.addresses[first:last][statements[first:last]]):
             line = table.row(int(rows.in_force(np.array([address]))[0]))
             if line.line:
                 found.append((int(address), line))

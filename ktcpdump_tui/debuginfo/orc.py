@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.model import FrameRule
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class OrcTable:
     def starts(self, low: int, high: int) -> list[int]:
         """Return the addresses in (low, high) where another entry begins."""
         first, last = np.searchsorted(self._starts, np.array(self._distances([low + 1, high]), np.int64))
-        return [self._origin + int(start) & _ALL for start in np.unique(self._starts[first:last])]
+        return [self._origin + int(start) & _ALL for start in distinct(self._starts[first:last])]
 
     def _distances(self, addresses: Sequence[int]) -> list[int]:
         return [((address - self._origin + _HALF) & _ALL) - _HALF for address in addresses]

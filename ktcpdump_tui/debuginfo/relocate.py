@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.debuginfo.sections import EM_X86_64
 from ktcpdump_tui.errors import UserError
 
@@ -49,7 +50,7 @@ def relocate(elf: ElfFile, section: Section, base: int, symbols: SymbolTable) ->
             f"{elf.path} is a module for another machine (ELF machine {elf.machine}): its debug "
             "information cannot be relocated"
         )
-    for kind in np.unique(rows["type"]):
+    for kind in distinct(rows["type"]):
         if kind == 0:  # R_*_NONE
             continue
         if int(kind) not in kinds:

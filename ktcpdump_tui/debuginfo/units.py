@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -53,7 +55,7 @@ class UnitIndex:
 
     def offsets(self) -> list[int]:
         """Return where the units begin that .debug_aranges lists, ascending."""
-        return [int(offset) for offset in np.unique(self._offsets)]
+        return [int(offset) for offset in distinct(self._offsets)]
 
     def _scan(self) -> tuple[list[int], list[tuple[int, int]]]:
         listed = set(self._offsets.tolist())

@@ -66,6 +66,7 @@ class Btf:
         self._type_bytes = type_len
         self._strings = header + str_off
         self._string_bytes = str_len
+        self._found_strings: dict[str, list[int]] = {}
         #: Strings and types of a split BTF are numbered from where its base ends.
         self._first_string: int = base._first_string + base._string_bytes if base else 0
         self.first_id: int = base.end_id if base else 1
@@ -290,12 +291,15 @@ class Btf:
 
     def _string_offsets(self, name: str) -> list[int]:
         """Return where ``name`` is in the string section; a split BTF may use its base's string."""
-        found = self.base._string_offsets(name) if self.base else []
+        if name in self._found_strings:
+            return self._found_strings[name]
+        found = list(self.base._string_offsets(name)) if self.base else []
         needle = b"\0" + name.encode() + b"\0"
         # a split BTF's strings need not begin with the empty one
         at = self.data.find(needle, max(self._strings - 1, 0), self._strings + self._string_bytes)
         if at >= 0:
             found.append(at + 1 - self._strings + self._first_string)
+        self._found_strings[name] = found
         return found
 
     def _data_of(self, type_id: int) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel.spelling import closest
 
@@ -262,7 +263,7 @@ class Kallsyms:
 
     @cached_property
     def _boundaries(self) -> NDArray[np.uint64]:
-        return np.unique(self._addresses)
+        return distinct(self._addresses)
 
     def _line_of(self, name: str) -> bytes | None:
         needle = b" " + name.encode() + b"\n"

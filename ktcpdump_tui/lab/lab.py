@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.lab import agent, kvm, packages, requirements
-from ktcpdump_tui.lab.machine import PAIRS, Machine, Tools
+from ktcpdump_tui.lab.machine import PAIRS, Machine, Tools, useful_cpus
 from ktcpdump_tui.lab.process import GuestProcess, PortStream
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Lab:
     Use as a context manager: entering fetches what is missing and boots, leaving takes the machine down.
     ``run`` may be called any number of times, also from several threads, at most ``PAIRS`` at once.
     The guest sees this machine's files as they were, read-only underneath: what it writes stays in its
-    memory. ``log`` keeps the console. UserError: a requirement is missing, the kernel cannot be fetched, the
+    memory. ``cpus`` are two unless a second one would only slow the guest down (machine.useful_cpus).
+    ``log`` keeps the console. UserError: a requirement is missing, the kernel cannot be fetched, the
     machine does not boot.
     """
 
@@ -67,7 +68,7 @@ class Lab:
         version: str | None = None,
         *,
         memory_mib: int = 2048,
-        cpus: int = 2,
+        cpus: int | None = None,
         append: str = "",
         log: Path | None = None,
         accelerator: str | None = None,
@@ -204,7 +205,7 @@ class Lab:
                 command,
                 accelerator=accelerator,
                 memory_mib=self._memory_mib,
-                cpus=self._cpus,
+                cpus=self._cpus or useful_cpus(tools.qemu, accelerator),
                 append=self._append,
                 log=self._log,
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import codec, notes
 from ktcpdump_tui.trace.index import STATE_IDS, PairIndex, StateIndex
@@ -293,7 +294,7 @@ class NoteBlocks:
         """Return the network namespace of each of the given states (u32); 0 where it is not known."""
         blocks, offsets = self._index.find_all(numbers)
         found = np.zeros(len(numbers), "<u4")
-        for number in np.unique(blocks[blocks > 0]).tolist():
+        for number in distinct(blocks[blocks > 0]).tolist():
             at = np.flatnonzero(blocks == number)
             data = self._block(number, int(offsets[at].max()))
             if data is None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,7 +42,7 @@ class PairIndex:
         lows, highs = self._keys.searchsorted(wanted, "left"), self._keys.searchsorted(wanted, "right")
         found = [self._blocks[low:high] for low, high in zip(lows, highs, strict=True) if low < high]
         late = [block for block, here in self._pending if np.isin(wanted, here, assume_unique=True).any()]
-        return np.unique(np.concatenate((*found, np.array(late, "<u4"))))
+        return distinct(np.concatenate((*found, np.array(late, "<u4"))))
 
     def blocks(self, key: int) -> Array:
         """Return the ascending numbers of the blocks with ``key``."""
@@ -53,7 +55,7 @@ class PairIndex:
 
     def keys(self) -> Array:
         """Return all keys, ascending."""
-        return np.unique(np.concatenate((self._keys, *(keys for _, keys in self._pending))))
+        return distinct(np.concatenate((self._keys, *(keys for _, keys in self._pending))))
 
     def _merge_if_due(self) -> None:
         if self._pending_pairs > max(_PENDING, len(self._keys) // 8):

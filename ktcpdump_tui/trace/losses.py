@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
+
 if TYPE_CHECKING:
     from ktcpdump_tui.trace.codec import Array
 
@@ -56,7 +58,7 @@ class LossCounter:
         found: list[tuple[int, int, int, int, int]] = []
         fixes: dict[int, int] = {}
         seqs, cpus, times = rows["seq"], rows["cpu"], rows["ts"]
-        for cpu in np.unique(cpus).tolist():
+        for cpu in distinct(cpus).tolist():
             at = np.flatnonzero(cpus == cpu)
             state = self._cpus.setdefault(cpu, _Cpu())
             seq = seqs[at]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.trace.pcap import packet_length
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class PostFilter:
     def _scan_drops(self, within: PostFilter) -> bool:
         """Select the last events of dropped packets: the trace knows them without looking at events."""
         numbers = self._trace.drops()[:, 0]
-        numbers = np.unique(numbers[(numbers >= self._trace.first_no) & (numbers <= len(self._trace))])
+        numbers = distinct(numbers[(numbers >= self._trace.first_no) & (numbers <= len(self._trace))])
         if within.criteria:
             within.scan()
             numbers = numbers[np.isin(numbers, within.numbers(0, len(within)))]

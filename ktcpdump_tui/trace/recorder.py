@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import blobs
 from ktcpdump_tui.trace.trace import Trace
@@ -106,7 +107,7 @@ class Recorder(threading.Thread):
         if self._whole:
             return rows
         rows = rows.copy()
-        for cpu in np.unique(rows["cpu"]).tolist():
+        for cpu in distinct(rows["cpu"]).tolist():
             of_cpu = rows["cpu"] == cpu
             base = self._base.setdefault(cpu, max(int(rows["seq"][of_cpu].min()) - 1, 0))
             rows["seq"][of_cpu] -= np.uint64(base)

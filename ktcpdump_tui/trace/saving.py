@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import notes
 from ktcpdump_tui.trace.layout import NoteKind
@@ -110,8 +111,8 @@ def _needed(trace: Trace, chosen: Array) -> tuple[set[int], set[int]]:
     for done in range(0, len(chosen), BATCH):
         for first, last in _runs(chosen[done : done + BATCH]):
             heads = trace.heads(first, last)
-            packets.update(np.unique(heads["packet"]).tolist())
-            states.update(np.unique(heads["state"]).tolist())
+            packets.update(distinct(heads["packet"]).tolist())
+            states.update(distinct(heads["state"]).tolist())
     waiting = list(packets)
     while waiting:
         try:
@@ -146,7 +147,7 @@ class _Numberer:
         losses = trace.losses()
         self._losses = {
             cpu: (of["no"], np.concatenate((np.zeros(1, "<u8"), np.cumsum(of["lost"], dtype="<u8"))))
-            for cpu in np.unique(losses["cpu"]).tolist()
+            for cpu in distinct(losses["cpu"]).tolist()
             for of in (losses[losses["cpu"] == cpu],)
         }
         self._taken: dict[int, int] = {}
@@ -154,7 +155,7 @@ class _Numberer:
     def renumber(self, rows: Array, first_no: int) -> Array:
         """Return the rows of events ``first_no`` and following with other numbers in ``seq``."""
         rows = rows.copy()
-        for cpu in np.unique(rows["cpu"]).tolist():
+        for cpu in distinct(rows["cpu"]).tolist():
             at = np.flatnonzero(rows["cpu"] == cpu)
             lost: Any = np.zeros(len(at), "<u8")
             if cpu in self._losses:

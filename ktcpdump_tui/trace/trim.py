@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.trace.index import STATE_IDS
 from ktcpdump_tui.trace.losses import unpack_losses
 from ktcpdump_tui.trace.tally import Tally, add_hits
@@ -78,7 +79,7 @@ class Trimmer:
         if self._events and self._events[-1].id == number:
             self._events.pop()
         self._events.append(
-            _Block(number, first_no, tally, int(losses["lost"].sum()), self._oldest_note(np.unique(states)))
+            _Block(number, first_no, tally, int(losses["lost"].sum()), self._oldest_note(distinct(states)))
         )
 
     def note_block(self, number: int, ids: Array) -> None:

@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.tui.line_view import palette_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Minimap(Widget):
         for kind in SIGNS:
             places = self._places.get(kind)
             if places is not None and len(places) and rows:
-                for cell in np.unique(np.minimum(places, rows - 1) * height // rows).tolist():
+                for cell in distinct(np.minimum(places, rows - 1) * height // rows).tolist():
                     found[cell] = kind
         return found
 

@@ -70,12 +70,16 @@ class PcapError(Exception):
 _compiling = threading.Lock()
 
 
+def _names() -> Iterator[str]:
+    yield from _SONAMES
+    if found := ctypes.util.find_library("pcap"):  # starts ldconfig, and gcc where that finds none
+        yield found
+
+
 @functools.cache
 def library() -> ctypes.CDLL:
     """Return the loaded libpcap; UserError with the installing command where there is none."""
-    for name in (*_SONAMES, ctypes.util.find_library("pcap")):
-        if name is None:
-            continue
+    for name in _names():
         try:
             pcap = ctypes.CDLL(name)
         except OSError:
