@@ -125,13 +125,18 @@ class Planner:
         self._alike: dict[bytes, Instruction] = {}
 
     def plan(
-        self, targets: Iterable[Target], max_probes: int | None = None, behind_tracer: bool = False
+        self,
+        targets: Iterable[Target],
+        max_probes: int | None = None,
+        behind_tracer: bool = False,
+        frames: bool = True,
     ) -> Plan:
         """Decode and mark what is asked. Raises UsageError for a bad offset or more than ``max_probes``.
 
         ``behind_tracer`` takes the instruction after the function tracer's nop for the entry of functions of
         which only the entry is asked: a kprobe on that nop is slow to arm and to disarm (the tracer goes
-        through all its sites each time), which matters for hundreds of them.
+        through all its sites each time), which matters for hundreds of them. Without ``frames`` it is not
+        told where they are.
         """
         self._behind_tracer = behind_tracer
         pieces = self._pieces(list(targets))
@@ -154,7 +159,7 @@ class Planner:
         total = sum(one.probe is ProbeState.ATTACHED for one in instructions)
         if max_probes is not None and total > max_probes:
             raise too_many(total, asked, max_probes)
-        if self._frames:
+        if self._frames and frames:
             # What is never executed has no frame in the unwind tables, and .debug_frame is long to search.
             probed = [one for one in instructions if one.probe is ProbeState.ATTACHED]
             for one, rule in zip(probed, self._frames([one.address for one in probed]), strict=True):

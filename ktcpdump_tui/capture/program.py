@@ -43,7 +43,7 @@ SHARED_INFO_BYTES: Final = 64
 
 #: BCC optimises by itself what clang hands it (bcc: BPFModule::run_pass_manager): more here is done twice.
 #: Line tables of our own program would be a tenth of the time to compile, and nobody reads them.
-_COMPILER_FLAGS: Final = ("-w", "-O1", "-g0")
+_COMPILER_FLAGS: Final = ("-w", "-O1", "-g0", "-Xclang", "-disable-llvm-passes")
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 

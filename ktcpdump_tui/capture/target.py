@@ -195,7 +195,7 @@ class TargetKernel:
         if not found:
             return None
         spec = Spec("getppid", Want.INSTRUCTIONS, name="getppid")
-        whole = self._planner.plan([Target(found[0], Want.INSTRUCTIONS, spec, "getppid")])
+        whole = self._planner.plan([Target(found[0], Want.INSTRUCTIONS, spec, "getppid")], frames=False)
         usable = [one for one in whole.instructions if one.probe is ProbeState.ATTACHED and one.code != NOP5]
         return usable[0].address if usable else None
 
@@ -210,7 +210,8 @@ class TargetKernel:
         """Return where the kernel's function ``name`` ends; nothing where there is none."""
         symbols = [one for one in self.kallsyms.find(name, "vmlinux") if one.is_text]
         spec = Spec(name, Want.INSTRUCTIONS, name=name)
-        whole = self._planner.plan([Target(one, Want.INSTRUCTIONS, spec, name) for one in symbols])
+        targets = [Target(one, Want.INSTRUCTIONS, spec, name) for one in symbols]
+        whole = self._planner.plan(targets, frames=False)
         return [address for one in whole.functions for address in one.leaves]
 
     def frame_rules(self, addresses: Sequence[int]) -> list[FrameRule | None]:
