@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.commands.session import Session
 
+#: Objects made between two looks for garbage (gc.set_threshold). Python's 700 has it look through the symbols
+#: and types of a kernel again and again while they are read, and finds nothing.
+_GARBAGE: Final = (20_000, 20, 20)
+
 #: Exit status of a program that a Ctrl-C ended (128 + SIGINT).
 INTERRUPTED: Final = 130
 
 
 def entry_point() -> None:
     """Run the program with the arguments it was started with."""
+    gc.set_threshold(*_GARBAGE)
     sys.exit(main())
 
 
