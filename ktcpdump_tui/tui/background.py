@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from textual.app import App
 
+    from ktcpdump_tui.tui.gate import Gate
+
 Order = TypeVar("Order")
 Result = TypeVar("Result")
 
@@ -19,7 +21,8 @@ class Background(Generic[Order, Result]):
     """A named thread that carries out orders in turn; with ``newest``, only the last of those that wait.
 
     ``work`` runs in the thread; ``done`` and ``failed`` are called in the interface's. A worker per order
-    would let slow ones pile up while events come in. They wait for the first picture (BaseApp.painted).
+    would let slow ones pile up while events come in. They wait for the first picture (BaseApp.painted), and
+    each order until a key was answered (BaseApp.gate), but not with ``at_once``: it is the answer.
     """
 
     def __init__(
@@ -31,10 +34,12 @@ class Background(Generic[Order, Result]):
         failed: Callable[[Exception], None],
         *,
         newest: bool = True,
+        at_once: bool = False,
     ) -> None:
         self._app = app
         self._newest = newest
         self._after: threading.Event | None = getattr(app, "painted", None)
+        self._gate: Gate | None = None if at_once else getattr(app, "gate", None)
         self._work, self._done, self._failed = work, done, failed
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._pending = 0
@@ -66,6 +71,8 @@ class Background(Generic[Order, Result]):
             self._after.wait()
         while True:
             order = self._orders.get()
+            if self._gate is not None and order is not None:
+                self._gate.pass_through()
             taken = 1
             while self._newest and order is not None and not self._orders.empty():
                 order = self._orders.get()

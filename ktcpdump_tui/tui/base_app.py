@@ -6,16 +6,21 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from textual import events
 from textual.app import App
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.tui.banner import Banner
+from ktcpdump_tui.tui.gate import Gate
 from ktcpdump_tui.tui.later import import_rest
+from ktcpdump_tui.tui.painter import MainScreen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import RenderableType
     from textual.screen import Screen
+    from textual.widget import Widget
 
 
 class BaseApp(App[int]):
@@ -28,6 +33,8 @@ class BaseApp(App[int]):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.painted = threading.Event()
+        self.gate = Gate()
+        self._bottom: Widget | None = None
         self.when_painted: Callable[[], None] | None = None
 
     def first_picture(self) -> None:
@@ -37,6 +44,21 @@ class BaseApp(App[int]):
         if self.when_painted is not None:
             self.when_painted()
 
+    def get_default_screen(self) -> Screen[Any]:
+        """Make the screen with the panes."""
+        return MainScreen()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Have the threads wait until a key is answered."""
+        if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown | events.MouseScrollUp):
+            self.gate.shut()
+        await super().on_event(event)
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        # Textual calls this for each frame. If a later version does not, the gate opens by itself.
+        super()._display(screen, renderable)
+        self.gate.open()
+
     @property
     def main(self) -> Screen[Any]:
         """The screen with the panes, also while another one (help, log) is above it."""
@@ -45,7 +67,11 @@ class BaseApp(App[int]):
     @property
     def shown(self) -> bool:
         """Whether the panes are there: they are not while the application ends, and timers still call."""
-        return bool(self.screen_stack) and bool(self.main.query("#status"))
+        if not self.screen_stack:
+            return False
+        if self._bottom is None:  # looked for once: timers ask twenty times a second
+            self._bottom = next(iter(self.main.query("#status")), None)
+        return self._bottom is not None and self._bottom.is_attached
 
     def notice(self, text: str) -> None:
         """Say something for a few seconds."""

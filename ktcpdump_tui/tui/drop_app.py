@@ -22,7 +22,7 @@ class DropApp(TraceApp):
 
     def on_mount(self) -> None:
         """Start the thread (TraceApp's own on_mount is called as well)."""
-        self.dropping = Background(self, "drops", self._read_drop, self._dropped, self.fail)
+        self.dropping = Background(self, "drops", self._read_drop, self._dropped, self.fail, at_once=True)
         self._background.append(self.dropping)
 
     def _read_drop(self, packet: int) -> Drop | None:

@@ -91,7 +91,10 @@ class LineView(ScrollView, can_focus=True):
         self.line_count = count
         size = Size(width, count)
         if self.virtual_size != size:
-            self.virtual_size = size
+            # A plain assignment has all panes laid out anew, which is most of what a key costs. That is still
+            # done where the scroll bar, which takes room, comes or goes.
+            self.set_reactive(LineView.virtual_size, size)
+            self._scroll_update(size)
 
     @abstractmethod
     def parts(self, y: int) -> tuple[Iterable[Part], Style]:

@@ -22,6 +22,9 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
+#: Seconds after which a thread at work lets the one go on that draws (5 ms by default, at each of its waits).
+_SWITCH: Final = 0.0005
+
 #: Lines of standard error shown after an end that was not in order.
 _LAST_LINES: Final = 20
 
@@ -36,6 +39,7 @@ def run(app: DebuggerApp) -> int:
     app.stderr_log = log
     app.when_painted = _collect_again
     give_memory_back()
+    sys.setswitchinterval(_SWITCH)
     try:
         with restored_terminal(), log:
             status = asyncio.run(_run(app))

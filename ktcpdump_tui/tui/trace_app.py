@@ -242,6 +242,7 @@ class TraceApp(BaseApp):
         except IndexError as error:
             self.main.query_one(Banner).show_notice(str(error))
             return
+        self.gate.shut()
         self.show_list()
         self.show_source()
         self._order_coverage()
