@@ -69,6 +69,13 @@ class Database:
         except READ_ERRORS as error:
             raise self.damaged(str(error)) from error
 
+    def each(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows one by one: all at once may be more than what is made of them."""
+        try:
+            yield from self._connection.execute(statement, values)
+        except READ_ERRORS as error:
+            raise self.damaged(str(error)) from error
+
     def one(self, statement: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
         """Return the first row, or None."""
         rows = self.all(statement, values)
@@ -100,11 +107,14 @@ class EventBlocks:
         self._heads: OrderedDict[int, tuple[int, Array]] = OrderedDict()
         self._bodies: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self.final_hits = np.zeros(0, "<u8")  # of all blocks but the last
+        self._final_losses: list[tuple[int, Array]] = []  # the same, of each block that has any
 
     def take_over(self, other: EventBlocks) -> None:
-        """Take what another reader has read of a trace that does not change any more."""
-        self.blocks, self._first_nos = list(other.blocks), list(other._first_nos)
-        self._base = other._base
+        """Take what another reader knows of a trace that does not change any more."""
+        self.blocks, self._first_nos = other.blocks, other._first_nos
+        self._base, self._indexed = other._base, other._indexed
+        self.by_packet, self.by_insn = other.by_packet, other.by_insn
+        self.final_hits, self._final_losses = other.final_hits, other._final_losses
 
     def refresh(self) -> None:
         """Read what was committed since the last call."""
@@ -116,7 +126,7 @@ class EventBlocks:
             self._first_nos = self._first_nos[gone:]
             self._indexed = max(0, self._indexed - gone)
             self._base = oldest[0]
-        for row in self._db.all(
+        for row in self._db.each(
             "SELECT id, first_no, count, t_first, t_last, tally, loss FROM event_block"
             " WHERE id >= ? ORDER BY id",
             (tail,),
@@ -127,6 +137,7 @@ class EventBlocks:
             self.by_packet.add(block.id, block.tally.packets)
             self.by_insn.add(block.id, block.tally.insns)
         self.final_hits = add_hits(self.final_hits, *(block.tally for block in new))
+        self._final_losses += [(block.id, block.loss) for block in new if len(block.loss)]
         self._indexed += len(new)
 
     def _checked(self, row: tuple[Any, ...]) -> Block:
@@ -165,6 +176,13 @@ class EventBlocks:
         if not self.first_no <= no <= self.last_no:
             raise IndexError(f"event {no} is not in the trace ({self.first_no} to {self.last_no})")
         return bisect.bisect_right(self._first_nos, no) - 1
+
+    def losses(self) -> list[Array]:
+        """Return the losses of each block that has any, in order."""
+        late = (block.loss for block in self.blocks[self._indexed :])
+        return [loss for number, loss in self._final_losses if number >= self._base] + [
+            loss for loss in late if len(loss)
+        ]
 
     def with_packet(self, packet: int) -> Array:
         """Return the ascending positions in ``blocks`` of those with events of ``packet``."""
@@ -246,12 +264,11 @@ class NoteBlocks:
 
     def take_over(self, other: NoteBlocks) -> None:
         """Take what another reader has read of a trace that does not change any more."""
-        self._index.take_over(other._index)
-        self._tail = other._tail
+        self._index, self._tail = other._index, other._tail
 
     def refresh(self) -> None:
         """Read which states were committed since the last call."""
-        for number, size, states in self._db.all(
+        for number, size, states in self._db.each(
             "SELECT id, size, state_ids FROM note_block WHERE id >= ? ORDER BY id", (self._tail[0],)
         ):
             if (number, size) == self._tail:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,11 +23,15 @@ _PENDING: Final = 4096
 
 
 class PairIndex:
-    """Maps a u32 key to the ascending numbers of the blocks it occurs in."""
+    """Maps a u32 key to the ascending numbers of the blocks it occurs in.
+
+    Readers of a trace that does not change any more share one, each in its thread.
+    """
 
     def __init__(self) -> None:
-        self._keys: Array = np.empty(0, "<u4")
-        self._blocks: Array = np.empty(0, "<u4")
+        self._lock = threading.Lock()
+        #: Key and block of each pair, ascending, as key << 32 | block: one array is sorted where it lies.
+        self._pairs: Array = np.empty(0, "<u8")
         self._pending: list[tuple[int, Array]] = []
         self._pending_pairs = 0
 
@@ -39,35 +44,38 @@ class PairIndex:
         """Return the ascending numbers of the blocks with any of the ascending ``keys``."""
         self._merge_if_due()
         wanted = np.array(keys, "<u4")
-        lows, highs = self._keys.searchsorted(wanted, "left"), self._keys.searchsorted(wanted, "right")
-        found = [self._blocks[low:high] for low, high in zip(lows, highs, strict=True) if low < high]
         late = [block for block, here in self._pending if np.isin(wanted, here, assume_unique=True).any()]
-        return distinct(np.concatenate((*found, np.array(late, "<u4"))))
+        return distinct(np.concatenate((*map(self._merged, keys), np.array(late, "<u4"))))
 
     def blocks(self, key: int) -> Array:
         """Return the ascending numbers of the blocks with ``key``."""
         self._merge_if_due()
-        # A key of the array's own type: with another one numpy converts the whole array at each call.
-        wanted = np.uint32(key)
-        low, high = self._keys.searchsorted(wanted, "left"), self._keys.searchsorted(wanted, "right")
         late = [block for block, keys in self._pending if _has(keys, key)]
-        return np.concatenate((self._blocks[low:high], np.array(late, "<u4")))
+        return np.concatenate((self._merged(key), np.array(late, "<u4")))
 
-    def keys(self) -> Array:
-        """Return all keys, ascending."""
-        return distinct(np.concatenate((self._keys, *(keys for _, keys in self._pending))))
+    def _merged(self, key: int) -> Array:
+        """Return the blocks with ``key`` among the merged pairs."""
+        # Keys of the array's own type: with others numpy converts the whole array at each call.
+        low = self._pairs.searchsorted(np.uint64(key << 32))
+        high = self._pairs.searchsorted(np.uint64(key << 32 | 0xFFFFFFFF), "right")
+        return self._pairs[low:high].astype("<u4")
 
     def _merge_if_due(self) -> None:
-        if self._pending_pairs > max(_PENDING, len(self._keys) // 8):
-            self._merge()
+        with self._lock:
+            if self._pending_pairs > max(_PENDING, len(self._pairs) // 8):
+                self._merge()
 
     def _merge(self) -> None:
-        keys = np.concatenate((self._keys, *(keys for _, keys in self._pending)))
-        blocks = np.concatenate(
-            (self._blocks, *(np.full(len(keys), block, "<u4") for block, keys in self._pending))
-        )
-        order = np.argsort(keys, kind="stable")  # stable: the blocks of a key stay in ascending order
-        self._keys, self._blocks = keys[order], blocks[order]
+        pairs = np.empty(len(self._pairs) + self._pending_pairs, "<u8")
+        end = len(self._pairs)
+        pairs[:end] = self._pairs
+        for block, keys in self._pending:
+            start, end = end, end + len(keys)
+            pairs[start:end] = keys
+            pairs[start:end] <<= np.uint64(32)
+            pairs[start:end] |= np.uint64(block)
+        pairs.sort()
+        self._pairs = pairs
         self._pending, self._pending_pairs = [], 0
 
 
@@ -81,9 +89,10 @@ class _Places:
 
 
 class StateIndex:
-    """Maps the id of a state to the note block it is in and its offset there."""
+    """Maps the id of a state to the note block it is in and its offset there; shared as PairIndex is."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._places = _Places(np.empty(0, "<u8"), np.empty(0, "<u4"), np.empty(0, "<u4"))
         self._pending: list[_Places] = []
         self._pending_count = 0
@@ -94,23 +103,21 @@ class StateIndex:
         self._pending.append(_Places(ids, np.full(len(ids), block, "<u4"), offsets))
         self._pending_count += len(ids)
 
-    def take_over(self, other: StateIndex) -> None:
-        """Take what another thread's index has, which may just be merging: some pairs are here twice then."""
-        self._pending = list(other._pending)
-        self._pending_count = sum(len(part.ids) for part in self._pending)
-        self._places = other._places
-
     def _merge_if_due(self) -> None:
-        if self._pending_count > max(_PENDING, len(self._places.ids) // 8):
-            parts = (self._places, *self._pending)
-            ids = np.concatenate([part.ids for part in parts])
-            order = np.argsort(ids, kind="stable")
-            self._places = _Places(
-                ids[order],
-                np.concatenate([part.blocks for part in parts])[order],
-                np.concatenate([part.offsets for part in parts])[order],
-            )
-            self._pending, self._pending_count = [], 0
+        with self._lock:
+            if self._pending_count > max(_PENDING, len(self._places.ids) // 8):
+                self._merge()
+
+    def _merge(self) -> None:
+        parts = (self._places, *self._pending)
+        ids = np.concatenate([part.ids for part in parts])
+        order = np.argsort(ids, kind="stable")
+        self._places = _Places(
+            ids[order],
+            np.concatenate([part.blocks for part in parts])[order],
+            np.concatenate([part.offsets for part in parts])[order],
+        )
+        self._pending, self._pending_count = [], 0
 
     def find(self, number: int) -> tuple[int, int] | None:
         """Return (note block, offset) of the last note with that id, or None."""

@@ -19,7 +19,7 @@ from ktcpdump_tui.trace.tally import MAX_INSNS, add_hits
 from ktcpdump_tui.trace.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ktcpdump_tui.model import Packet, Summary, TraceHeader
     from ktcpdump_tui.trace.codec import Array
@@ -303,6 +303,12 @@ class Trace:
         """Return (first number, number of events, earliest ts, latest ts) of each stored block, in order."""
         return [(block.first_no, block.count, block.t_first, block.t_last) for block in self._events.blocks]
 
+    def blocks_with(self, insns: Iterable[int]) -> Array:
+        """Return the first number of each stored block in which any of ``insns`` was executed (i8)."""
+        blocks = self._events.blocks
+        firsts = (blocks[at].first_no for at in self._events.with_insns(insns).tolist())
+        return np.fromiter(firsts, "<i8")
+
     def hits(self) -> Array:
         """Return how often each instruction of the plan was executed (u64), removed events included."""
         hits = np.zeros(max(len(self.plan), len(self._removed_hits), len(self._events.final_hits)), "<u8")
@@ -318,7 +324,7 @@ class Trace:
 
     def losses(self) -> Array:
         """Return where events are missing: rows of ``losses.LOSS``, ordered by ``no``."""
-        parts = [block.loss for block in self._events.blocks if len(block.loss)]
+        parts = self._events.losses()
         return apply_fixes(np.concatenate(parts), self._fixes) if parts else np.empty(0, LOSS)
 
     def lost(self) -> bool:

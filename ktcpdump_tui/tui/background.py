@@ -23,6 +23,7 @@ class Background(Generic[Order, Result]):
     ``work`` runs in the thread; ``done`` and ``failed`` are called in the interface's. A worker per order
     would let slow ones pile up while events come in. They wait for the first picture (BaseApp.painted), and
     each order until a key was answered (BaseApp.gate), but not with ``at_once``: it is the answer.
+    ``prepare`` is called before the first order, in the thread.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Background(Generic[Order, Result]):
         *,
         newest: bool = True,
         at_once: bool = False,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self._app = app
         self._newest = newest
         self._after: threading.Event | None = getattr(app, "painted", None)
         self._gate: Gate | None = None if at_once else getattr(app, "gate", None)
+        self._prepare = prepare
         self._work, self._done, self._failed = work, done, failed
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._pending = 0
@@ -69,6 +72,11 @@ class Background(Generic[Order, Result]):
     def _run(self) -> None:
         if self._after is not None:
             self._after.wait()
+        if self._prepare is not None and self._app.is_running:
+            try:
+                self._prepare()
+            except Exception as error:
+                self._hand_over(self._failed, error)
         while True:
             order = self._orders.get()
             if self._gate is not None and order is not None:

@@ -88,8 +88,7 @@ class CoverageReader:
         if not insns:
             return np.empty(0, "<i8")
         if len(trace) > _PLACES and order.only_packet is None:
-            blocks = zip(trace.blocks(), trace.tallies(), strict=True)
-            return np.array([first for (first, *_), t in blocks if np.isin(insns, t.insns).any()], "<i8")
+            return trace.blocks_with(insns)
         chunks = trace.chunks(0, packet=order.only_packet, insns=insns)
         found = [numbers for numbers, _heads in chunks]
         return np.concatenate(found) if found else np.empty(0, "<i8")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from textual._compositor import ChopsUpdate, Compositor
 from textual.geometry import Region
+from textual.reactive import Reactive
 from textual.screen import Screen
 
 if TYPE_CHECKING:
     from textual.strip import Strip
+    from textual.widget import Widget
 
 
 class Painter(Compositor):
@@ -83,6 +85,9 @@ class Painter(Compositor):
 
 class MainScreen(Screen[Any]):
     """The screen with the panes."""
+
+    #: As in Textual, but what has the keyboard does not have all panes drawn anew: they draw what it changes.
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
 
     def __init__(self) -> None:
         super().__init__(id="_default")

@@ -75,15 +75,17 @@ class Prompt(Horizontal):
         entered: Callable[[str, str], Awaitable[None]],
         typing: Callable[[str, str], None],
         left: Callable[[str], None],
+        instead: Widget,
         *,
         id: str | None = None,  # noqa: A002
     ) -> None:
         """``entered`` is called with the prompt's sign and the text, before any later key.
 
         ``typing`` is called with the same at each change, ``left`` with the sign where the prompt is left
-        with Esc.
+        with Esc. While it is shown, ``instead`` is not.
         """
         super().__init__(id=id)
+        self._instead = instead
         self._entered, self._typing, self._left = entered, typing, left
         self.kind = ":"
         self.history: dict[str, list[str]] = {":": [], "/": [], "?": [], "&": []}
@@ -108,7 +110,7 @@ class Prompt(Horizontal):
         entry = self.query_one(Input)
         with self.prevent(Input.Changed):
             entry.value = text
-        self.display = True
+        self._change_places(shown=True)
         self.screen.set_focus(entry)
         entry.cursor_position = len(text)
 
@@ -120,6 +122,11 @@ class Prompt(Horizontal):
         note.set_class(bad, "bad")
         note.display = bool(text)
 
+    def _change_places(self, *, shown: bool) -> None:
+        """Take the status line's place, or give it back: no pane changes its size then."""
+        self.display = shown
+        self._instead.display = not shown
+
     def on_input_changed(self, event: Input.Changed) -> None:
         """Have what is being typed looked at."""
         if self.display:
@@ -129,7 +136,7 @@ class Prompt(Horizontal):
         """Go away, and hand ``text`` on unless it is None."""
         if text is not None and self.kind == "&" and self._bad:
             return  # it would list nothing: what is wrong stays to be mended
-        self.display = False
+        self._change_places(shown=False)
         self.screen.set_focus(self._focus_before)
         if text is None:
             self._left(self.kind)

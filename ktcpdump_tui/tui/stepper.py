@@ -89,14 +89,19 @@ class TraceStepper:
         with self._lock:
             self._given_up = serial
 
-    def step(self, order: StepOrder) -> Arrival:
-        """Return where a step leads; UserError where an expression makes no sense."""
+    def prepare(self) -> StopSearch:
+        """Open the trace, if it is not open yet: the first step would wait for that."""
         from ktcpdump_tui.tui.stop_search import StopSearch
 
         if self._search is None:
             self._trace = self._open_trace()
             self._search = StopSearch(self._trace, self._make_values)
             self._steppers = {across: stepping.Stepper(self._trace, across) for across in (False, True)}
+        return self._search
+
+    def step(self, order: StepOrder) -> Arrival:
+        """Return where a step leads; UserError where an expression makes no sense."""
+        search = self.prepare()
         self._trace.refresh()
         if order.start is not None:
             self._at = order.start
@@ -106,7 +111,7 @@ class TraceStepper:
                 return Arrival(
                     best.stop, "given up" if not made else f"given up after {made:,} of {order.count:,}"
                 )
-            arrival = self._once(self._search, order)
+            arrival = self._once(search, order)
             for number, times in arrival.passed.items():
                 passed[number] = passed.get(number, 0) + times
             if arrival.stop is None:

@@ -36,7 +36,14 @@ class SteppingApp(TraceApp):
     def on_mount(self) -> None:
         """Start the thread (TraceApp's own on_mount is called as well)."""
         self.stepping = Background(
-            self, "stepping", self._stepper.step, self._stepped, self.fail, newest=False, at_once=True
+            self,
+            "stepping",
+            self._stepper.step,
+            self._stepped,
+            self.fail,
+            newest=False,
+            at_once=True,
+            prepare=self._stepper.prepare,
         )
         self._background.append(self.stepping)
 

@@ -133,8 +133,9 @@ class TraceApp(BaseApp):
             yield Inspector(id="inspector")
         yield Verdict(id="verdict")
         yield Banner(id="banner")
-        yield Prompt(self.entered, self.typing, self.left, id="prompt")
-        yield StatusBar(id="status")
+        status = StatusBar(id="status")
+        yield Prompt(self.entered, self.typing, self.left, status, id="prompt")
+        yield status
 
     def on_mount(self) -> None:
         """Start the threads and the timer."""
