@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import time
 from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -29,6 +30,9 @@ _KEPT: Final = 4096
 
 #: Packets before the newest that are looked at again for how they ended; older ones when the trace is whole.
 _UNSETTLED: Final = 20_000
+
+#: Seconds between such looks where there are more packets than that: each takes milliseconds.
+_LOOK_AGAIN: Final = 0.5
 
 
 class DropNames:
@@ -115,6 +119,7 @@ class PacketTable(Sequence[Packet]):
         self._kept: dict[int, Packet] = {}
         self._drops: Array = np.empty((0, 3), "<i8")
         self._drops_stale = True
+        self._drops_at = 0.0
 
     def refresh(self, trimmed: bool = False) -> None:
         """Have what was added read when it is asked for; with ``trimmed`` all again, as some may be gone."""
@@ -205,11 +210,15 @@ class PacketTable(Sequence[Packet]):
         """Return (last event's number, id) of the dropped packets that have events, by number (i64).
 
         Unless the trace is ``whole``, a packet that ends more than _UNSETTLED packets after it began may be
-        missing yet: a trace of millions of packets is not gone through again for each refresh.
+        missing yet, and in a trace of more packets those of the last _LOOK_AGAIN seconds: a trace of millions
+        is not gone through again for each refresh.
         """
         if self._drops_stale:
-            self._drops_stale = False
-            since = 0 if whole or not len(self._drops) else len(self._known()) - _UNSETTLED
+            since = 0 if whole or not len(self._drops) else len(self) - _UNSETTLED
+            now = time.monotonic()
+            if since > 0 and now - self._drops_at < _LOOK_AGAIN:
+                return self._drops[:, :2]
+            self._drops_stale, self._drops_at = False, now
             rows = self._db.all(
                 "SELECT last_no, id, row FROM packet WHERE row > ? AND dropped = 1 AND last_no IS NOT NULL",
                 (max(since, 0),),

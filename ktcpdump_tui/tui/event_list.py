@@ -255,6 +255,16 @@ class EventList:
             return groups.dropped_rows()
         return self._extra_rows[self._extras < len(self._drops)]
 
+    def settled(self, start: int, stop: int) -> int | None:
+        """Tell whether the rows from ``start`` to before ``stop`` are events: they do not change any more.
+
+        Returns the number of the first one, None where a row is no event, or is not there yet.
+        """
+        low, high = np.searchsorted(self._extra_rows, (start, stop))
+        if self._grouped is not None or low != high or stop > len(self):
+            return None
+        return self.number(start - int(low))
+
     def neighbour(self, no: int, by: int) -> int | None:
         """Return the number of the event ``by`` listed events away, as far as there are any."""
         count = self.events

@@ -66,6 +66,7 @@ class TraceList(LineView):
         self.breakpoints: frozenset[int] = frozenset()
         self._columns: tuple[Placed, ...] | None = None
         self._first = 1
+        self._settled: tuple[int, int | None, tuple[Placed, ...]] | None = None
 
     def grow(self) -> None:
         """Show that the trace grew, or lost its oldest events, without moving what is on the screen."""
@@ -77,7 +78,12 @@ class TraceList(LineView):
             self.scroll_to(
                 y=max(0, self.scroll_offset.y - removed), animate=False, immediate=True, force=True
             )
-        self.refresh()
+        # Ten times a second: what was added behind the visible rows does not change them.
+        top = self.scroll_offset.y
+        settled = (top, self.rows.settled(top, top + self.page_lines), self.columns)
+        if removed or settled[1] is None or settled != self._settled:
+            self.refresh()
+        self._settled = settled
 
     def update(self, current: int, *, follow: bool) -> None:
         """Show that ``current`` is the event looked at."""
