@@ -31,8 +31,9 @@ _KEPT: Final = 4096
 #: Packets before the newest that are looked at again for how they ended; older ones when the trace is whole.
 _UNSETTLED: Final = 20_000
 
-#: Seconds between such looks where there are more packets than that: each takes milliseconds.
-_LOOK_AGAIN: Final = 0.5
+#: Looks for dropped packets take no more than this share of the time, where one takes longer than _LOOK s.
+_SHARE: Final = 0.05
+_LOOK: Final = 0.001
 
 
 class DropNames:
@@ -119,7 +120,7 @@ class PacketTable(Sequence[Packet]):
         self._kept: dict[int, Packet] = {}
         self._drops: Array = np.empty((0, 3), "<i8")
         self._drops_stale = True
-        self._drops_at = 0.0
+        self._drops_next = 0.0
 
     def refresh(self, trimmed: bool = False) -> None:
         """Have what was added read when it is asked for; with ``trimmed`` all again, as some may be gone."""
@@ -129,7 +130,7 @@ class PacketTable(Sequence[Packet]):
         if trimmed:
             self._ids, self._last_row = array("q"), 0
             self._counted, self._counted_row = 0, 0
-            self._drops = self._drops[:0]
+            self._drops, self._drops_next = self._drops[:0], 0.0
 
     def _known(self) -> array[int]:
         """Return the ids, in the order in which the packets were heard of."""
@@ -210,15 +211,15 @@ class PacketTable(Sequence[Packet]):
         """Return (last event's number, id) of the dropped packets that have events, by number (i64).
 
         Unless the trace is ``whole``, a packet that ends more than _UNSETTLED packets after it began may be
-        missing yet, and in a trace of more packets those of the last _LOOK_AGAIN seconds: a trace of millions
-        is not gone through again for each refresh.
+        missing yet, and of thousands of packets those dropped in the last tenths of a second: a trace of
+        millions is not gone through again for each refresh.
         """
         if self._drops_stale:
             since = 0 if whole or not len(self._drops) else len(self) - _UNSETTLED
-            now = time.monotonic()
-            if since > 0 and now - self._drops_at < _LOOK_AGAIN:
+            begun = time.monotonic()
+            if not whole and begun < self._drops_next:
                 return self._drops[:, :2]
-            self._drops_stale, self._drops_at = False, now
+            self._drops_stale = False
             rows = self._db.all(
                 "SELECT last_no, id, row FROM packet WHERE row > ? AND dropped = 1 AND last_no IS NOT NULL",
                 (max(since, 0),),
@@ -226,6 +227,8 @@ class PacketTable(Sequence[Packet]):
             new = np.array(rows, "<i8").reshape(-1, 3)
             drops = np.concatenate((self._drops[self._drops[:, 2] <= max(since, 0)], new))
             self._drops = drops[np.argsort(drops[:, 0], kind="stable")]
+            took = time.monotonic() - begun
+            self._drops_next = begun + took / _SHARE if took > _LOOK else 0.0
         return self._drops[:, :2]
 
     def nearest(self, column: str, no: int, reverse: bool, dropped: bool = False) -> int | None:

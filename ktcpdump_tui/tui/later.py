@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import threading
 from typing import Final
@@ -33,3 +34,4 @@ def import_rest() -> None:
 def _import() -> None:
     for name in _MODULES:
         importlib.import_module(name)
+    gc.freeze()  # modules stay: none of them has to be gone through for garbage

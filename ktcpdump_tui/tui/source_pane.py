@@ -92,7 +92,11 @@ class SourcePane(Pane):
         text = Text(printable(message), palette["warn"])
         if remedy:
             text.append("\n" + printable(remedy), palette["text"])
-        self.query_one("#notice", Static).update(text)
+        notice = self.query_one("#notice", Static)
+        notice.update(text, layout=False)
+        width, height = notice.content_size
+        if not height or notice.get_content_height(self.size, self.app.size, width) != height:
+            notice.refresh(layout=True)
 
     def _leave_missing(self) -> None:
         if self.has_class("missing"):

@@ -89,8 +89,15 @@ class TraceStepper:
         with self._lock:
             self._given_up = serial
 
-    def prepare(self) -> StopSearch:
-        """Open the trace, if it is not open yet: the first step would wait for that."""
+    def prepare(self) -> None:
+        """Open a trace that is whole: the first step would wait for that.
+
+        A reader that is not used keeps a growing trace from going on in another file.
+        """
+        if not self._grows():
+            self._ready()
+
+    def _ready(self) -> StopSearch:
         from ktcpdump_tui.tui.stop_search import StopSearch
 
         if self._search is None:
@@ -101,7 +108,7 @@ class TraceStepper:
 
     def step(self, order: StepOrder) -> Arrival:
         """Return where a step leads; UserError where an expression makes no sense."""
-        search = self.prepare()
+        search = self._ready()
         self._trace.refresh()
         if order.start is not None:
             self._at = order.start
