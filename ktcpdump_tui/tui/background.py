@@ -76,7 +76,7 @@ class Background(Generic[Order, Result]):
             try:
                 self._prepare()
             except Exception as error:
-                self._hand_over(self._failed, error)
+                self._hand_over(0, self._failed, error)
         while True:
             order = self._orders.get()
             if self._gate is not None and order is not None:
@@ -90,13 +90,20 @@ class Background(Generic[Order, Result]):
             try:
                 result = self._work(order)
             except Exception as error:
-                self._hand_over(self._failed, error)
+                self._hand_over(taken, self._failed, error)
             else:
-                self._hand_over(self._done, order, result)
-            with self._lock:
-                self._pending -= taken
+                self._hand_over(taken, self._done, order, result)
 
-    def _hand_over(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _hand_over(self, taken: int, call: Callable[..., None], *arguments: Any) -> None:
         """Call something in the interface's thread, unless the interface has ended."""
-        if self._app.is_running:
-            self._app.call_later(call, *arguments)
+        if not (self._app.is_running and self._app.call_later(self._deliver, taken, call, *arguments)):
+            self._settle(taken)
+
+    def _deliver(self, taken: int, call: Callable[..., None], *arguments: Any) -> None:
+        """Take a result in the interface's thread: until then the orders are not done."""
+        self._settle(taken)
+        call(*arguments)
+
+    def _settle(self, taken: int) -> None:
+        with self._lock:
+            self._pending -= taken

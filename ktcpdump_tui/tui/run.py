@@ -25,7 +25,7 @@ _M_ARENA_MAX: Final = -8
 #: Seconds after which a thread at work lets the one go on that draws (5 ms by default, at each of its waits).
 _SWITCH: Final = 0.0005
 
-#: See gc.set_threshold: 700, 10 and 10 by default, which is too often where a frame makes thousands of objects.
+#: See gc.set_threshold: 700, 10 and 10 by default, too often where a frame makes thousands.
 _THRESHOLDS: Final = (5_000, 20, 100)
 
 #: Lines of standard error shown after an end that was not in order.
