@@ -71,6 +71,12 @@ class Options:
         """Whether no screen is drawn: a table, JSON, or a stream on stdout."""
         return self.no_tui or self.json or "-" in (self.write, self.record)
 
+    @property
+    def needs_variables(self) -> bool:
+        """Whether anything that is asked for shows variables, or fields by their names."""
+        shown = self.watches or self.locals or self.write or self.record or self.compare
+        return bool(shown) or not self.headless
+
 
 def parse(arguments: Sequence[str]) -> Options:
     """Return the options ``arguments`` (without the program's name) ask for.

@@ -97,8 +97,6 @@ class CaptureSession:
         self._new = threading.Event()
         self._cancelled = threading.Event()
 
-    # ---- starting
-
     def start(self) -> None:
         """Attach; when this returns, probes are armed. Raises UserError and UsageError, and cleans up."""
         try:
@@ -123,9 +121,11 @@ class CaptureSession:
             plan = plan.refused(probes.unknown_frames)
             plan = self._define(kernel, plan, probes)
             entry_only = plan.entry_only if len(plan.functions) > MANY_ENTRIES else frozenset()
-            tables = kernel.variable_tables([one for one in plan.instructions if one.index not in entry_only])
+            told = [one for one in plan.instructions if one.index not in entry_only]
+            tables = kernel.variable_tables(told) if options.variables else {}
             if not entry_only:
                 plan = replace(plan, instructions=tuple(kernel.symbols.annotate(plan.instructions)))
+            tables |= kernel.names()
             self.messages += kernel.without_symbols(plan.instructions)
             if options.guard:
                 self._trap_site = kernel.trap_site()

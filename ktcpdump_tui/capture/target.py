@@ -242,11 +242,13 @@ class TargetKernel:
         tables = {blobs.variables_of(name): data for name, data in self.tables_of(instructions).items()}
         # the structures people ask for by name, also where no debug symbols are
         tables[blobs.variables_of("(types)")] = known_types(self.btf).to_bytes()
+        return tables
+
+    def names(self) -> dict[str, bytes]:
+        """Return what addresses and source files are called: {blob name: data}."""
         images = {"": self.symbols.kernel, **self.symbols.modules}
         builds = {name: (one.build_id, one.compilation_directory) for name, one in images.items() if one}
-        tables[blobs.BUILDS] = json.dumps(builds).encode()
-        tables[blobs.KALLSYMS] = pack_names(self.kallsyms)
-        return tables
+        return {blobs.BUILDS: json.dumps(builds).encode(), blobs.KALLSYMS: pack_names(self.kallsyms)}
 
     def tables_of(self, instructions: Sequence[Instruction]) -> dict[str | None, bytes]:
         """Return the variables at ``instructions`` by module (None: the kernel), where symbols are known."""

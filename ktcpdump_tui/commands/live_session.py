@@ -136,6 +136,7 @@ def capture_options(options: Options) -> CaptureOptions:
         expression=options.expression,
         survey=options.survey,
         verbose=options.verbose,
+        variables=options.needs_variables,
         command_line=options.command_line,
         **chosen,
     )

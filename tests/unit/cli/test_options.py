@@ -23,6 +23,23 @@ def test_an_expression_may_be_several_words_between_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("icmp", True),
+        ("--no-tui icmp", False),
+        ("--json icmp", False),
+        ("--no-tui --watch skb->len icmp", True),
+        ("--json --locals icmp", True),
+        ("--no-tui -o out.ktrace icmp", True),
+        ("--no-tui -w out.pcapng icmp", True),
+        ("-o - icmp", True),
+    ],
+)
+def test_variables_are_read_only_where_something_shows_them(line: str, needed: bool) -> None:
+    assert parse(words(line)).needs_variables is needed
+
+
+@pytest.mark.parametrize(
     ("words", "lab", "expression"),
     [
         (["--lab", "icmp"], "default", "icmp"),
