@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ktcpdump_tui.trace.notes import PacketState
 
 #: Unpacked blocks kept: heads take 0.2 MB each, bodies and notes 1 MB.
-_HEADS_KEPT: Final = 32
+_HEADS_KEPT: Final = 16
 _BODIES_KEPT: Final = 4
 _NOTES_KEPT: Final = 4
 _STATES_KEPT: Final = 2048
