@@ -133,8 +133,7 @@ class TraceApp(BaseApp):
             yield Inspector(id="inspector")
         yield Verdict(id="verdict")
         yield Banner(id="banner")
-        status = StatusBar(id="status")
-        yield Prompt(self.entered, self.typing, self.left, status, id="prompt")
+        yield Prompt(self.entered, self.typing, self.left, status := StatusBar(id="status"), id="prompt")
         yield status
 
     def on_mount(self) -> None:
@@ -229,8 +228,7 @@ class TraceApp(BaseApp):
         """Say in an empty list what is being waited for."""
         if self.navigator.rows.events:
             return
-        said = waiting_for(self.trace, self.control, self.filter)
-        if said != self._table.empty:
+        if (said := waiting_for(self.trace, self.control, self.filter)) != self._table.empty:
             self._table.empty = said
             self._table.refresh()
 

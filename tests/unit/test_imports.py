@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "ktcpdump_tui"
-RECORDS = {"model", "errors", "arch", ""}
+RECORDS = {"model", "errors", "arch", "arrays", ""}
 
 #: Package (or module) -> packages of ours it may import, beside itself and the plain records.
 MAY = {
     "model": set(),
     "errors": set(),
     "arch": set(),
+    "arrays": set(),
     "kernel": set(),
     "debuginfo": {"kernel"},
     "trace": {"kernel", "debuginfo"},
