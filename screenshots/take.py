@@ -178,7 +178,7 @@ def replay(shots: tuple[Shot, ...], trace: Path | None, sources: list[str]) -> N
     """Take the pictures of a recorded trace, or of those the shots name."""
     options = [word for source in sources for word in ("-s", source)]
     for shot in shots:
-        shown = trace or HERE.parent / "tests" / "data" / f"{shot.trace}.ktrace"
+        shown = (trace or HERE.parent / "tests" / "data" / f"{shot.trace}.ktrace").resolve()
         terminal = Terminal(shot.size, program("-r", str(shown), *options))
         try:
             terminal.wait("REPLAY")
