@@ -10,6 +10,7 @@ import numpy as np
 from ktcpdump_tui.model import Event, Instruction, LineState, ProbeState
 from ktcpdump_tui.trace import codec, lines, records, schema
 from ktcpdump_tui.trace.blocks import Database, EventBlocks, NoteBlocks
+from ktcpdump_tui.trace.chunks import chunks
 from ktcpdump_tui.trace.events import make_event
 from ktcpdump_tui.trace.layout import event_dtype
 from ktcpdump_tui.trace.losses import LOSS, apply_fixes
@@ -184,44 +185,7 @@ class Trace:
         ``cpu`` and of one of the instructions ``insns``, where these are given. Blocks without them are not
         unpacked.
         """
-        positions: Array | None = None if packet is None else self._events.with_packet(packet)
-        if insns is not None:
-            with_insns = self._events.with_insns(insns)
-            positions = with_insns if positions is None else np.intersect1d(positions, with_insns)
-        blocks = self._events.blocks
-        if reverse:
-            last = min(no - 1, len(self))
-            start = self._events.position(last) if last >= self.first_no else -1
-            order = (
-                range(start, -1, -1) if positions is None else positions[positions <= start][::-1].tolist()
-            )
-        else:
-            first = max(no + 1, self.first_no)
-            start = self._events.position(first) if first <= len(self) else len(blocks)
-            order = range(start, len(blocks)) if positions is None else positions[positions >= start].tolist()
-        for position in order:
-            heads = self._events.heads(position)
-            first_no = blocks[position].first_no
-            edge = min(max(no - first_no, 0), len(heads))
-            if packet is None and cpu is None and insns is None:
-                low, high = (0, edge) if reverse else (edge + (no >= first_no), len(heads))
-                if low < high:
-                    yield np.arange(first_no + low, first_no + high), heads[low:high]
-                continue
-            wanted = np.ones(len(heads), "?")
-            if packet is not None:
-                wanted &= heads["packet"] == packet
-            if cpu is not None:
-                wanted &= heads["cpu"] == cpu
-            if insns is not None:
-                wanted &= np.isin(heads["insn"], insns)
-            if reverse:
-                wanted[edge:] = False
-            elif no >= first_no:
-                wanted[: edge + 1] = False
-            at = np.flatnonzero(wanted)
-            if len(at):
-                yield at + first_no, heads[at]
+        return chunks(self._events, no, reverse, packet, cpu, insns)
 
     def state(self, number: int) -> PacketState | None:
         """Return the packet state a row names in ``state``; None where it was lost."""

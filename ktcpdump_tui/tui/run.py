@@ -25,9 +25,6 @@ _M_ARENA_MAX: Final = -8
 #: Seconds after which a thread at work lets the one go on that draws (5 ms by default, at each of its waits).
 _SWITCH: Final = 0.0005
 
-#: See gc.set_threshold: 700, 10 and 10 by default, too often where a frame makes thousands.
-_THRESHOLDS: Final = (5_000, 20, 100)
-
 #: Lines of standard error shown after an end that was not in order.
 _LAST_LINES: Final = 20
 
@@ -73,13 +70,8 @@ def give_memory_back() -> None:
 
 
 def _collect_again() -> None:
-    """Collect garbage, but not among what stays as long as the program does; all of the rest but rarely.
-
-    That takes tenths of a second with all modules imported (later.py freezes those), and nothing else is done
-    meanwhile.
-    """
+    """Collect garbage, but not among what stays as long as the program does (later.py: modules do too)."""
     gc.freeze()
-    gc.set_threshold(*_THRESHOLDS)
     gc.enable()
 
 

@@ -25,7 +25,7 @@ def drawn(update):
     return found
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
 async def test_every_piece_of_a_frame_is_the_one_textual_draws(debugger, recorded, size):
     choose = random.Random(1)
     async with debugger(recorded, size=size) as driver:

@@ -117,3 +117,5 @@ def test_an_old_qemu_emulates_all_cpus_in_one_thread(tmp_path: Path, said: str, 
     qemu.write_text(f"#!/bin/sh\necho '{said}'\n")
     qemu.chmod(0o755)
     assert f"tcg,thread={threads}" in machine.accelerator_arguments(str(qemu), "tcg")
+    assert machine.useful_cpus(str(qemu), "tcg") == (2 if threads == "multi" else 1)
+    assert machine.useful_cpus(str(qemu), "kvm") == 2
