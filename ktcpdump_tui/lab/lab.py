@@ -191,9 +191,9 @@ class Lab:
             self._closing = True
             if self._machine:
                 self._machine.stop()
-        if self._keeper:
-            self._keeper.join()
-            self._keeper = None
+        keeper, self._keeper = self._keeper, None
+        if keeper and keeper.ident is not None:  # an interrupt may have come before it was started
+            keeper.join()
 
     def _keep(self, tools: Tools, accelerator: str) -> None:
         """Own the machine, whose children die with this thread, and dispatch what the agent says."""

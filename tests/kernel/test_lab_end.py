@@ -190,6 +190,18 @@ def test_an_interrupt_while_its_thread_starts(monkeypatch: pytest.MonkeyPatch) -
     assert lab._machine is None or not lab._machine.alive
 
 
+def test_an_interrupt_just_before_its_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(thread: threading.Thread) -> None:
+        signal.raise_signal(signal.SIGINT)
+        thread.start()
+
+    monkeypatch.setattr(lab_module, "start_whole", interrupted)
+    lab = Lab(VERSION)
+    with pytest.raises(KeyboardInterrupt), lab:
+        pytest.fail("booted")
+    assert lab._machine is None
+
+
 def test_the_probe_of_kvm_is_a_real_boot() -> None:
     # Software emulation must pass the test that KVM is put to, and something that cannot boot must not.
     tools = machine.find_tools()
