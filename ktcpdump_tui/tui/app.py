@@ -248,7 +248,7 @@ class DebuggerApp(FindApp, KeptApp, DropApp, CompareApp, LiveApp):
         banner = self.main.query_one(Banner)
         if self.give_up():
             return
-        if banner.display:
+        if banner.message:
             banner.dismiss()
         elif self.verdict.display:
             self.verdict.dismiss()

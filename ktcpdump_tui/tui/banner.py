@@ -1,4 +1,4 @@
-"""One line above the status bar for what the user has to know now."""
+"""What the user has to know now: a notice in the bottom line, an error in a line above it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,29 @@ from ktcpdump_tui.tui.line_view import palette_of, printable
 if TYPE_CHECKING:
     from textual.timer import Timer
 
+    from ktcpdump_tui.tui.status_bar import StatusBar
+
 #: Seconds that a notice stays. An error stays until it is dismissed.
 NOTICE_SECONDS = 4.0
 
 
 class Banner(Widget):
-    """An error (stays until Esc) or a notice (goes by itself)."""
+    """An error (stays until Esc) or a notice (goes by itself).
+
+    ``message`` is what is shown, empty where nothing is. A notice is shown by ``line`` if it fits there: a
+    line that comes or goes above it has all panes laid out and drawn anew, which takes longer than the answer
+    to a key may.
+    """
 
     DEFAULT_CSS = """
     Banner { height: auto; max-height: 4; display: none; background: $panel; padding: 0 1; }
     Banner.error { background: #b3261e; color: #ffffff; }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, line: StatusBar, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.message = ""
+        self._line = line
         self._timer: Timer | None = None
 
     def show_error(self, message: str) -> None:
@@ -35,22 +43,40 @@ class Banner(Widget):
 
     def show_notice(self, message: str) -> None:
         """Show a notice for some seconds; it does not cover an error."""
-        if not (self.display and self.has_class("error")):
-            self._show(message, error=False)
-            self._timer = self.set_timer(NOTICE_SECONDS, self.dismiss)
+        if self.display and self.has_class("error"):
+            return
+        if not message:
+            self.dismiss()
+            return
+        self._show(message, error=False)
+        self._timer = self.set_timer(NOTICE_SECONDS, self.dismiss)
 
     def _show(self, message: str, *, error: bool) -> None:
+        self._stop_timer()
+        self.message = message
+        in_line = not error and self._line.has_room(message)
+        self._line.say(message if in_line else "")
+        self._appear(not in_line)
+        if not in_line:
+            self.set_class(error, "error")
+            self.refresh(layout=True)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
-        self.message = message
-        self.set_class(error, "error")
-        self.display = True
-        self.refresh(layout=True)
 
     def dismiss(self) -> None:
-        """Take the banner away."""
-        self.display = False
+        """Take away what is shown."""
+        self._stop_timer()
+        self.message = ""
+        self._line.say("")
+        self._appear(False)
+
+    def _appear(self, wanted: bool) -> None:
+        """Come or go: Textual lays out even where ``display`` is set to what it was."""
+        if self.display != wanted:
+            self.display = wanted
 
     def render(self) -> Text:
         """Show the message."""

@@ -182,8 +182,7 @@ class SteppingApp(TraceApp):
             self.go(arrival.stop.no, level=arrival.stop.up)
         banner = self.main.query_one(Banner)
         if arrival.note:
-            # In the next frame: it makes all panes a line lower, and each is drawn anew.
-            self.call_after_refresh(banner.show_notice, arrival.note)
+            banner.show_notice(arrival.note)
         elif banner.message.startswith("searching"):
             banner.dismiss()
 

@@ -132,8 +132,8 @@ class TraceApp(BaseApp):
             yield Splitter(vertical=True, id="split-inspector")
             yield Inspector(id="inspector")
         yield Verdict(id="verdict")
-        yield Banner(id="banner")
-        yield Prompt(self.entered, self.typing, self.left, status := StatusBar(id="status"), id="prompt")
+        yield Banner(status := StatusBar(id="status"), id="banner")
+        yield Prompt(self.entered, self.typing, self.left, status, id="prompt")
         yield status
 
     def on_mount(self) -> None:
@@ -239,7 +239,7 @@ class TraceApp(BaseApp):
         try:
             self.navigator.go(no, level=level, follow=follow)
         except IndexError as error:
-            self.main.query_one(Banner).show_notice(str(error))
+            self.notice(str(error))
             return
         self.gate.shut()
         self.show_list()

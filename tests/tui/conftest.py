@@ -20,7 +20,9 @@ from tui_capture import Capture, write_sources
 from ktcpdump_tui.debuginfo.source import SourceFinder
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.tui.app import DebuggerApp
+from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.palette import DARK
+from ktcpdump_tui.tui.status_bar import StatusBar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -128,6 +130,17 @@ class Driver:
             return "\n".join(lines)
         region = screen.query_one(selector).region
         return "\n".join(line[region.x : region.right] for line in lines[region.y : region.bottom])
+
+    @property
+    def told(self) -> str:
+        """What the user is told, as it stands on the screen: a notice in the bottom line, or the banner."""
+        banner, line = self.app.main.query_one(Banner), self.app.main.query_one(StatusBar)
+        if banner.display:
+            return self.text("#banner")
+        assert banner.message == line.notice
+        drawn = self.text("#status")
+        assert line.notice in drawn
+        return line.notice
 
     @property
     def no(self) -> int:

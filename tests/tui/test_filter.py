@@ -16,7 +16,7 @@ def listed(driver) -> list[int]:
 
 
 async def test_a_filter_lists_what_it_selects_and_is_cleared(debugger, recorded):
-    async with debugger(recorded, make_judge=make_judge) as driver:
+    async with debugger(recorded, (120, 30), make_judge=make_judge) as driver:
         everything = listed(driver)
         await driver.enter(":filter packet:2 fn:ip_demo_core")
         chosen = listed(driver)
@@ -39,10 +39,10 @@ async def test_an_expression_is_judged_by_libpcap(debugger, recorded):
         await driver.enter(":filter not ip")
         assert listed(driver) == []
         await driver.enter(":filter ip and (")
-        assert "syntax error" in driver.text("#banner")
+        assert "syntax error" in driver.told
         assert listed(driver) == [], "a wrong filter changes nothing"
         await driver.enter(":filter cpu:x")
-        assert "'cpu:x' is not a number" in driver.text("#banner")
+        assert "'cpu:x' is not a number" in driver.told
 
 
 async def test_only_drops(debugger, recorded):

@@ -88,9 +88,9 @@ async def test_going_to_times_functions_lines_and_drops(debugger, recorded):
         await driver.enter(":goto 10ms")
         assert driver.no == PER_PACKET + 1
         await driver.enter(":goto 99s")
-        assert "no event is as late as 99s" in driver.text("#banner")
+        assert "no event is as late as 99s" in driver.told
         await driver.enter(":goto nowhere")
-        assert "no probe is in a function called nowhere" in driver.text("#banner")
+        assert "no probe is in a function called nowhere" in driver.told
 
 
 async def test_the_palette_finds_commands_and_functions_by_some_letters(debugger, recorded):
@@ -109,7 +109,7 @@ async def test_the_palette_finds_commands_and_functions_by_some_letters(debugger
 async def test_keys_are_those_of_the_settings(debugger, recorded):
     settings = Settings(keys={"stepi": ("f7",), "nxt": ("y",)})
     async with debugger(recorded, settings=settings) as driver:
-        assert "no key does 'nxt'; did you mean 'next'?" in " ".join(driver.text("#banner").split())
+        assert "no key does 'nxt'; did you mean 'next'?" in " ".join(driver.told.split())
         await driver.press("escape", "f7")
         assert driver.no == 2
         await driver.press("i")
@@ -135,14 +135,14 @@ async def test_what_matches_is_said_where_the_row_does_not_show_it(debugger, rec
     async with debugger(recorded, size=(80, 24)) as driver:
         await driver.enter("/sub +0x74")
         assert driver.no == 6
-        assert "the instruction matches: sub 0x74(%rdi),%eax" in driver.text("#banner")
+        assert "the instruction matches: sub 0x74(%rdi),%eax" in driver.told
         await driver.press("escape")
         await driver.enter("/ip_demo_core.14")
         assert driver.no == 8
-        assert "matches" not in driver.text("#banner"), "it is on the screen"
+        assert "matches" not in driver.told, "it is on the screen"
         await driver.enter(r"/ip_demo_core\+16$")
         assert driver.no == 9
-        assert "matches" not in driver.text("#banner"), "also what stands at the end of its column only"
+        assert "matches" not in driver.told, "also what stands at the end of its column only"
         await driver.press("/")
         for char in "skb->data_len":
             driver.send(char)
@@ -182,7 +182,7 @@ async def test_breakpoints_watches_and_the_place_are_found_again(debugger, recor
         assert not driver.app.watches
         assert not len(driver.app.navigator.stops)
         await driver.enter(":profile ../x")
-        assert "no name for a profile" in driver.text("#banner")
+        assert "no name for a profile" in driver.told
 
 
 async def test_the_panes_are_arranged_as_they_were_left(debugger, recorded, tmp_path):
@@ -221,7 +221,7 @@ async def test_a_damaged_profile_is_said_and_left_alone(debugger, recorded, tmp_
     path.parent.mkdir(parents=True)
     path.write_text("{")
     async with debugger(recorded, profiles=profiles) as driver:
-        assert "is damaged" in " ".join(driver.text("#banner").split())
+        assert "is damaged" in " ".join(driver.told.split())
         await driver.enter(":b 11")
     assert path.read_text() == "{"
 

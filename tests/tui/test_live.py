@@ -112,7 +112,7 @@ async def test_the_capture_ends_and_the_screen_stays(debugger, capture):
         assert "LOST 7" in driver.text("#status")
         await driver.press("k", "space")
         assert driver.no == PER_PACKET - 1
-        assert "nothing is being captured" in driver.text("#banner")
+        assert "nothing is being captured" in driver.told
 
 
 async def test_an_error_of_the_capture_is_shown_and_the_trace_stays_usable(debugger, capture):
@@ -122,7 +122,7 @@ async def test_an_error_of_the_capture_is_shown_and_the_trace_stays_usable(debug
         await driver.until(lambda: driver.no == PER_PACKET)
         control.error = UserError("the probes were taken away", "start again")
         control.state = CaptureState.ENDED
-        await driver.until(lambda: "the probes were taken away" in driver.text("#banner"))
+        await driver.until(lambda: "the probes were taken away" in driver.told)
         await driver.press("escape", "k")
         assert driver.no == PER_PACKET - 1
         assert not driver.app.query_one("#banner").display, "an error is shown once"
@@ -147,7 +147,7 @@ async def test_the_capture_can_be_stopped_from_the_screen(debugger, capture):
         control.state = CaptureState.STOPPING
         await driver.enter(":stop")
         assert control.stopped == 1
-        assert "no capture is going on" in driver.text("#banner")
+        assert "no capture is going on" in driver.told
 
 
 async def test_events_removed_by_a_size_limit_are_no_error(debugger, tmp_path):
@@ -186,10 +186,10 @@ async def test_continue_waits_for_what_is_still_to_come(debugger, capture):
         driver.send("c")
         await driver.pilot.pause(0.8)
         assert driver.no == 1
-        assert "still to come" in driver.text("#banner")
+        assert "still to come" in driver.told
         capture.packet()
         await driver.until(lambda: driver.no == PER_PACKET + 1, "the next packet's first instruction")
-        assert "breakpoint 1" in driver.text("#banner")
+        assert "breakpoint 1" in driver.told
 
         driver.send("c")
         await driver.pilot.pause(0.1)
@@ -204,7 +204,7 @@ async def test_continue_waits_for_what_is_still_to_come(debugger, capture):
         driver.send("c")
         await driver.pilot.pause(0.1)
         control.state = CaptureState.ENDED
-        await driver.until(lambda: "no later event" in driver.text("#banner"))
+        await driver.until(lambda: "no later event" in driver.told)
         assert driver.no == PER_PACKET + 2
 
 

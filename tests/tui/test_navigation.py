@@ -69,13 +69,13 @@ async def test_a_step_past_the_end_says_so(debugger, recorded):
     async with debugger(recorded) as driver:
         await driver.press("G", "s")
         assert driver.no == 3 * PER_PACKET
-        assert "no later event" in driver.text("#banner")
+        assert "no later event" in driver.told
 
 
 async def test_breakpoints_stop_continue_in_both_directions(debugger, recorded):
     async with debugger(recorded) as driver:
         await driver.press("c")
-        assert "no breakpoint" in driver.text("#banner")
+        assert "no breakpoint" in driver.told
         await driver.enter(f":break {C_FILE}:11")
         await driver.press("c")
         assert (driver.no, driver.line) == (9, (C_FILE, 11))
@@ -86,7 +86,7 @@ async def test_breakpoints_stop_continue_in_both_directions(debugger, recorded):
         assert driver.no == 9
         await driver.press("b", "g", "c")
         assert driver.no == 1
-        assert "no breakpoint" in driver.text("#banner")
+        assert "no breakpoint" in driver.told
 
 
 async def test_a_breakpoint_stops_once_in_an_execution_of_its_line(debugger, recorded):
@@ -101,9 +101,9 @@ async def test_a_breakpoint_stops_once_in_an_execution_of_its_line(debugger, rec
 async def test_a_breakpoint_on_a_line_without_code_moves_to_the_next(debugger, recorded):
     async with debugger(recorded) as driver:
         await driver.enter(":b 21")
-        assert f"breakpoint set: {C_FILE}:22" in driver.text("#banner")
+        assert f"breakpoint set: {C_FILE}:22" in driver.told
         await driver.enter(":b ip_demo.c:900")
-        assert "no probed instruction" in driver.text("#banner")
+        assert "no probed instruction" in driver.told
 
 
 async def test_breakpoints_on_symbols(debugger, recorded):
@@ -112,9 +112,9 @@ async def test_breakpoints_on_symbols(debugger, recorded):
         await driver.press("c")
         assert driver.no == 9
         await driver.enter(":b nosuch")
-        assert "nosuch" in driver.text("#banner")
+        assert "nosuch" in driver.told
         await driver.enter(":b ip_demo_core+17")
-        assert "ip_demo_core+17" in driver.text("#banner")
+        assert "ip_demo_core+17" in driver.told
         await driver.enter(":delete")
         assert not driver.app.navigator.breakpoints
 
@@ -134,7 +134,7 @@ async def test_only_one_packet(debugger, recorded):
         await driver.press("[")
         assert driver.no == 1
         await driver.press("[")
-        assert "no further packet" in driver.text("#banner")
+        assert "no further packet" in driver.told
 
 
 async def test_search_finds_functions_lines_and_instructions(debugger, recorded):
@@ -148,7 +148,7 @@ async def test_search_finds_functions_lines_and_instructions(debugger, recorded)
         await driver.enter("/demo_headlen")
         assert driver.line[0] == H_FILE
         await driver.enter("/nothing like it")
-        assert "nothing in the trace is called" in driver.text("#banner")
+        assert "nothing in the trace is called" in driver.told
 
 
 async def test_commands(debugger, recorded):
@@ -158,15 +158,15 @@ async def test_commands(debugger, recorded):
         await driver.enter(":packet 3")
         assert driver.no == 2 * PER_PACKET + 1
         await driver.enter(":9999")
-        assert "there is no event 9,999" in driver.text("#banner")
+        assert "there is no event 9,999" in driver.told
         await driver.enter(":frobnicate")
-        assert "there is no command 'frobnicate'" in driver.text("#banner")
+        assert "there is no command 'frobnicate'" in driver.told
         await driver.press("escape")
         assert not driver.app.query_one("#banner").display
         await driver.enter(":list demo.h:3")
         assert "demo_headlen" in driver.text("#source")
         await driver.enter(":watch")
-        assert "needs EXPRESSION" in driver.text("#banner")
+        assert "needs EXPRESSION" in driver.told
         await driver.enter(":theme light")
         assert driver.app.theme == "ktcpdump-light"
 
@@ -189,7 +189,7 @@ async def test_the_frames_of_an_inline_chain(debugger, recorded):
         assert driver.line == (C_FILE, 7)
         assert "▷" in driver.text("#source"), "this line is not executed itself: it called what is"
         await driver.press("u")
-        assert "outermost" in driver.text("#banner")
+        assert "outermost" in driver.told
         await driver.press("U")
         assert driver.line == (H_FILE, 3)
 
@@ -213,7 +213,7 @@ async def test_clicks(debugger, recorded):
         view = driver.app.query_one("#source")
         await driver.pilot.click("#source", offset=(3, 20 - 1 - view.scroll_offset.y))
         await driver.until(lambda: driver.app.navigator.breakpoints)
-        assert "breakpoint set" in driver.text("#banner")
+        assert "breakpoint set" in driver.told
 
 
 async def test_keys_typed_at_once_arrive_in_order(debugger, recorded):

@@ -80,7 +80,7 @@ async def test_next_and_previous_drop(debugger, udp_source):
         await driver.press("x")
         assert driver.no == 472
         await driver.press("x")
-        assert "no later packet was dropped" in driver.text("#banner")
+        assert "no later packet was dropped" in driver.told
         await driver.press("X")
         assert driver.no == 236
 
@@ -88,7 +88,7 @@ async def test_next_and_previous_drop(debugger, udp_source):
 async def test_a_packet_that_was_not_dropped_says_so_and_goes_to_the_next_drop(debugger, udp_source):
     async with debugger(PING, (120, 40), udp_source) as driver:
         await driver.press("D")
-        assert "packet 1 was not dropped (consumed): the next drop is packet 2's" in driver.text("#banner")
+        assert "packet 1 was not dropped (consumed): the next drop is packet 2's" in driver.told
         assert driver.no == 236
 
 
@@ -127,7 +127,7 @@ async def test_a_trace_without_drops_says_so(debugger, tmp_path):
     capture.close()
     async with debugger(tmp_path / "one.ktrace") as driver:
         await driver.press("D")
-        assert "packet 2 was not dropped" in driver.text("#banner")
+        assert "packet 2 was not dropped" in driver.told
 
 
 # 2. Step through this packet
@@ -147,9 +147,9 @@ async def test_counts_and_repeat(debugger, recorded):
         assert driver.no == 1
         await driver.enter(":si 100")
         assert driver.no == PER_PACKET
-        assert f"{PER_PACKET - 1} of 100 made: stepi: no later event" in driver.text("#banner")
+        assert f"{PER_PACKET - 1} of 100 made: stepi: no later event" in driver.told
         await driver.enter(":next none")
-        assert "'none' is not a count" in driver.text("#banner")
+        assert "'none' is not a count" in driver.told
 
 
 async def test_steps_across_packets(debugger, recorded):
@@ -182,12 +182,12 @@ async def test_a_condition_decides_whether_a_breakpoint_stops(debugger, udp_sour
         await driver.enter(":break ip_rcv_core if skb->len > 5000")
         await driver.press("c")
         assert driver.no == 1
-        assert "no later event" in driver.text("#banner")
+        assert "no later event" in driver.told
         await driver.enter(":condition 1 skb->len > 100")
         await driver.press("c")
         stopped = driver.no
         assert stopped > 1
-        assert "breakpoint 1, ip_rcv_core" in driver.text("#banner")
+        assert "breakpoint 1, ip_rcv_core" in driver.told
         await driver.enter(":condition 1")
         await driver.press("g", "c")
         assert driver.no <= stopped
@@ -198,7 +198,7 @@ async def test_a_condition_that_is_no_c_sets_nothing(debugger, recorded):
         await driver.enter(":break 20 if skb->")
         assert driver.app.query_one("#banner").has_class("error")
         await driver.enter(":break 20 if")
-        assert "'if' needs an expression" in driver.text("#banner")
+        assert "'if' needs an expression" in driver.told
         assert not len(driver.app.navigator.stops)
 
 
@@ -222,7 +222,7 @@ async def test_a_breakpoint_on_the_way_stops_a_step(debugger, recorded):
         await driver.enter(":b 11")
         await driver.press("s", "n")
         assert (driver.no, driver.line) == (9, (C_FILE, 11)), "next would have passed over the call"
-        assert "breakpoint 1" in driver.text("#banner")
+        assert "breakpoint 1" in driver.told
 
 
 async def test_the_list_of_breakpoints_enables_disables_and_deletes(debugger, recorded):
@@ -243,9 +243,9 @@ async def test_the_list_of_breakpoints_enables_disables_and_deletes(debugger, re
         assert [(one.number, one.enabled) for one in driver.app.navigator.stops] == [(1, True)]
         await driver.enter(":disable")
         await driver.press("c")
-        assert "every breakpoint is disabled" in driver.text("#banner")
+        assert "every breakpoint is disabled" in driver.told
         await driver.enter(":delete 7")
-        assert "there is no breakpoint 7" in driver.text("#banner")
+        assert "there is no breakpoint 7" in driver.told
 
 
 async def test_catch_drop_stops_at_drops_in_both_directions(debugger, udp_source):
@@ -253,7 +253,7 @@ async def test_catch_drop_stops_at_drops_in_both_directions(debugger, udp_source
         await driver.enter(":catch drop")
         await driver.press("c")
         assert driver.no == 236
-        assert "packet 2 dropped: NO_SOCKET" in driver.text("#banner")
+        assert "packet 2 dropped: NO_SOCKET" in driver.told
         await driver.press("c")
         assert driver.no == 472
         await driver.press("C")
@@ -269,14 +269,14 @@ async def test_a_watch_stops_where_the_value_changes_and_last_goes_back_to_who_w
         await driver.enter(":goto 100")
         await driver.enter(":last $rax")
         assert driver.no < 100
-        assert "until here" in driver.text("#banner")
+        assert "until here" in driver.told
         trace = driver.app.trace
         at = [trace.event(no).register("rax") for no in (driver.no, driver.no + 1)]
         assert at[0] != at[1] == trace.event(100).register("rax")
         wrote = driver.no
         await driver.enter(":change $rax")
         assert driver.no == wrote + 1, "as a watchpoint does: where the value is the new one"
-        assert "from here on" in driver.text("#banner")
+        assert "from here on" in driver.told
         await driver.enter(":change $rax")
         assert driver.no > 100
         assert trace.event(driver.no).register("rax") != at[1]
@@ -345,9 +345,9 @@ async def test_packets_that_took_the_same_path_say_so(debugger, recorded):
         await driver.until(lambda: "both took the same path (17 in common)" in driver.text())
         await driver.press("escape")
         await driver.enter(":compare 1 9")
-        assert "there is no event of a packet 9" in driver.text("#banner")
+        assert "there is no event of a packet 9" in driver.told
         await driver.enter(":compare 1")
-        assert "needs the numbers of two packets" in driver.text("#banner")
+        assert "needs the numbers of two packets" in driver.told
 
 
 async def test_real_packets_part_at_the_line_that_decided_with_the_values_of_both(debugger, udp_source):
