@@ -29,6 +29,9 @@ INTERRUPTED: Final = 130
 def entry_point() -> None:
     """Run the program with the arguments it was started with."""
     gc.set_threshold(*_GARBAGE)
+    # Nothing here multiplies matrices: the threads numpy's library for it begins when it is imported would
+    # only spin for a while, on a core that others need.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(main())
 
 

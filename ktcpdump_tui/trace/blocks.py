@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace import codec, notes
 from ktcpdump_tui.trace.index import STATE_IDS, PairIndex, StateIndex
 from ktcpdump_tui.trace.losses import unpack_losses

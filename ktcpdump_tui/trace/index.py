@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from ktcpdump_tui.arrays import distinct
+from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

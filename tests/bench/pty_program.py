@@ -49,7 +49,9 @@ class PtyProgram:
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
             os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-            os.environ.pop("NO_COLOR", None)
+            # A program's modules are compiled once, not at each start.
+            for unwanted in ("NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
+                os.environ.pop(unwanted, None)
             os.execvp(command[0], list(command))
         self._thread = threading.Thread(target=self._read, name="terminal", daemon=True)
         self._thread.start()
