@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ktcpdump_tui.arrays import distinct
-from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace import codec, notes
-from ktcpdump_tui.trace.index import STATE_IDS, PairIndex, StateIndex
-from ktcpdump_tui.trace.losses import unpack_losses
-from ktcpdump_tui.trace.schema import READ_ERRORS, to_unsigned
-from ktcpdump_tui.trace.tally import Tally, add_hits
+from ktcpdump_tui.trace.known import EventIndex, Known, NoteIndex
+from ktcpdump_tui.trace.tally import add_hits
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from ktcpdump_tui.trace.codec import Array
+    from ktcpdump_tui.trace.database import Database
+    from ktcpdump_tui.trace.known import Block
     from ktcpdump_tui.trace.notes import PacketState
 
 #: Unpacked blocks kept: heads take 0.2 MB each, bodies and notes 1 MB.
@@ -32,139 +28,30 @@ _NOTES_KEPT: Final = 4
 _STATES_KEPT: Final = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What is known of a block of events without unpacking it: events ``first_no`` to ``end_no - 1``, ns."""
-
-    id: int
-    first_no: int
-    count: int
-    t_first: int
-    t_last: int
-    tally: Tally
-    loss: Array
-
-    @property
-    def end_no(self) -> int:
-        """Number after the last event's."""
-        return self.first_no + self.count
-
-
-class Database:
-    """The connection of one reader; every error of SQLite becomes a UserError that names the file."""
-
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
-        self.path = path
-
-    def move(self, connection: sqlite3.Connection, path: Path) -> None:
-        """Go on with the same trace in another file."""
-        self._connection.close()
-        self._connection, self.path = connection, path
-
-    def all(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows."""
-        try:
-            return self._connection.execute(statement, values).fetchall()
-        except READ_ERRORS as error:
-            raise self.damaged(str(error)) from error
-
-    def each(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows one by one: all at once may be more than what is made of them."""
-        try:
-            yield from self._connection.execute(statement, values)
-        except READ_ERRORS as error:
-            raise self.damaged(str(error)) from error
-
-    def one(self, statement: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
-        """Return the first row, or None."""
-        rows = self.all(statement, values)
-        return rows[0] if rows else None
-
-    def damaged(self, why: str) -> UserError:
-        """Return the error that says the file is damaged."""
-        return UserError(
-            f"the trace {self.path} is damaged: {why}", "record it again with -o, or copy it again"
-        )
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-
 class EventBlocks:
     """The blocks of events of a trace, as far as they are committed."""
 
-    def __init__(self, database: Database, stack_bytes: int) -> None:
+    def __init__(self, database: Database, stack_bytes: int, like: EventBlocks | None = None) -> None:
         self._db = database
         self._stack_bytes = stack_bytes
-        self.blocks: list[Block] = []
-        self._first_nos: list[int] = []
-        self._base = 1  # id of the first block that is still there
-        self._indexed = 0  # blocks that are in the indices: all but the last, which may still grow
-        self.by_packet = PairIndex()
-        self.by_insn = PairIndex()
+        self._index: EventIndex = like._index if like is not None else EventIndex()
+        self._known = Known()
         self._heads: OrderedDict[int, tuple[int, Array]] = OrderedDict()
         self._bodies: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
-        self.final_hits = np.zeros(0, "<u8")  # of all blocks but the last
-        self._final_losses: list[tuple[int, Array]] = []  # the same, of each block that has any
-
-    def take_over(self, other: EventBlocks) -> None:
-        """Take what another reader knows of a trace that does not change any more."""
-        self.blocks, self._first_nos = other.blocks, other._first_nos
-        self._base, self._indexed = other._base, other._indexed
-        self.by_packet, self.by_insn = other.by_packet, other.by_insn
-        self.final_hits, self._final_losses = other.final_hits, other._final_losses
 
     def refresh(self) -> None:
         """Read what was committed since the last call."""
-        tail = self.blocks[-1].id if self.blocks else 0
-        oldest = self._db.one("SELECT min(id) FROM event_block")
-        if oldest and oldest[0] is not None and oldest[0] != self._base:
-            gone = min(len(self.blocks), max(0, oldest[0] - self._base))
-            self.blocks = self.blocks[gone:]
-            self._first_nos = self._first_nos[gone:]
-            self._indexed = max(0, self._indexed - gone)
-            self._base = oldest[0]
-        for row in self._db.each(
-            "SELECT id, first_no, count, t_first, t_last, tally, loss FROM event_block"
-            " WHERE id >= ? ORDER BY id",
-            (tail,),
-        ):
-            self._add(self._checked(row))
-        new = self.blocks[self._indexed : -1]
-        for block in new:
-            self.by_packet.add(block.id, block.tally.packets)
-            self.by_insn.add(block.id, block.tally.insns)
-        self.final_hits = add_hits(self.final_hits, *(block.tally for block in new))
-        self._final_losses += [(block.id, block.loss) for block in new if len(block.loss)]
-        self._indexed += len(new)
+        self._known = self._index.refresh(self._db)
 
-    def _checked(self, row: tuple[Any, ...]) -> Block:
-        number, first_no, count, t_first, t_last, tally, loss = row
-        try:
-            if not 0 < count <= codec.MAX_BLOCK_ROWS:
-                raise ValueError(f"block {number} says it has {count} events")
-            return Block(
-                number, first_no, count, to_unsigned(t_first), to_unsigned(t_last),
-                Tally.unpack(tally, count), unpack_losses(loss),
-            )  # fmt: skip
-        except (ValueError, TypeError) as error:
-            raise self._db.damaged(str(error)) from error
-
-    def _add(self, block: Block) -> None:
-        if self.blocks and self.blocks[-1].id == block.id:
-            self.blocks[-1] = block
-            return
-        if self.blocks and (block.id != self.blocks[-1].id + 1 or block.first_no != self.blocks[-1].end_no):
-            raise self._db.damaged(f"events are missing before number {block.first_no}")
-        self.blocks.append(block)
-        self._first_nos.append(block.first_no)
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks, in order."""
+        return self._known.blocks
 
     @property
     def first_no(self) -> int:
         """Number of the first event there is; 1 unless --max-size removed some."""
-        return self._first_nos[0] if self._first_nos else 1
+        return self._known.first_nos[0] if self._known.first_nos else 1
 
     @property
     def last_no(self) -> int:
@@ -175,35 +62,34 @@ class EventBlocks:
         """Return the index in ``blocks`` of the block with event ``no``; IndexError where there is none."""
         if not self.first_no <= no <= self.last_no:
             raise IndexError(f"event {no} is not in the trace ({self.first_no} to {self.last_no})")
-        return bisect.bisect_right(self._first_nos, no) - 1
+        return bisect.bisect_right(self._known.first_nos, no) - 1
+
+    def hits(self) -> Array:
+        """Return how often each instruction was executed in the blocks there were so far (u64)."""
+        return add_hits(self._known.hits, self._known.last)
 
     def losses(self) -> list[Array]:
         """Return the losses of each block that has any, in order."""
-        late = (block.loss for block in self.blocks[self._indexed :])
-        return [loss for number, loss in self._final_losses if number >= self._base] + [
-            loss for loss in late if len(loss)
-        ]
+        losses = [loss for _, loss in self._known.losses]
+        return losses + [block.loss for block in self.blocks[self._known.settled :] if len(block.loss)]
 
     def with_packet(self, packet: int) -> Array:
         """Return the ascending positions in ``blocks`` of those with events of ``packet``."""
-        late = [
-            at for at in range(self._indexed, len(self.blocks)) if packet in self.blocks[at].tally.packets
-        ]
-        return self._positions(self.by_packet.blocks(packet), late)
+        late = any(packet in block.packets for block in self.blocks[self._known.settled :])
+        return self._positions(self._index.by_packet.blocks(packet), late)
 
     def with_insns(self, insns: Iterable[int]) -> Array:
         """Return the ascending positions in ``blocks`` of those where any of ``insns`` was executed."""
         wanted = sorted(set(insns))
-        late = [
-            at
-            for at in range(self._indexed, len(self.blocks))
-            if np.isin(wanted, self.blocks[at].tally.insns, assume_unique=True).any()
-        ]
-        return self._positions(self.by_insn.blocks_of_any(wanted), late)
+        late = bool(np.isin(wanted, self._known.last.insns, assume_unique=True).any())
+        return self._positions(self._index.by_insn.blocks_of_any(wanted), late)
 
-    def _positions(self, ids: Array, late: list[int]) -> Array:
-        kept = ids[ids >= self._base].astype("<i8") - self._base
-        return np.concatenate((kept, np.array(late, "<i8")))
+    def _positions(self, ids: Array, late: bool) -> Array:
+        """Return the positions of the settled blocks among ``ids``; with ``late``, the last one's too."""
+        # The index is shared: it may know more than this reader does, and have what it has forgotten.
+        known, at = self._known, ids.astype("<i8") - self._known.base
+        kept = at[(at >= 0) & (at < known.settled)]
+        return np.append(kept, known.settled) if late else kept
 
     def heads(self, position: int) -> Array:
         """Return the heads (``codec.HEAD``) of the block at ``position``."""
@@ -255,29 +141,15 @@ class EventBlocks:
 class NoteBlocks:
     """The state notes of a trace by id."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, like: NoteBlocks | None = None) -> None:
         self._db = database
-        self._index = StateIndex()
-        self._tail: tuple[int, int] = (0, 0)  # id and size of the last block that is in the index
+        self._index: NoteIndex = like._index if like is not None else NoteIndex()
         self._blocks: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self._states: OrderedDict[int, PacketState] = OrderedDict()
 
-    def take_over(self, other: NoteBlocks) -> None:
-        """Take what another reader has read of a trace that does not change any more."""
-        self._index, self._tail = other._index, other._tail
-
     def refresh(self) -> None:
         """Read which states were committed since the last call."""
-        for number, size, states in self._db.each(
-            "SELECT id, size, state_ids FROM note_block WHERE id >= ? ORDER BY id", (self._tail[0],)
-        ):
-            if (number, size) == self._tail:
-                continue
-            try:
-                self._index.add(number, np.frombuffer(states, STATE_IDS))
-            except (ValueError, TypeError) as error:
-                raise self._db.damaged(f"note block {number}: {error}") from error
-            self._tail = (number, size)
+        self._index.refresh(self._db)
 
     def state(self, number: int) -> PacketState | None:
         """Return the state with that id; None where it was lost, removed, or is not there yet."""
@@ -285,7 +157,7 @@ class NoteBlocks:
         if kept:
             self._states.move_to_end(number)
             return kept
-        place = self._index.find(number)
+        place = self._index.states.find(number)
         data = self._block(*place) if place else None
         if place is None or data is None:
             return None
@@ -298,7 +170,7 @@ class NoteBlocks:
 
     def packet(self, number: int) -> tuple[bytes, str, int] | None:
         """Return what ``notes.packet_at`` says of the state with that id; None as for ``state``."""
-        place = self._index.find(number)
+        place = self._index.states.find(number)
         data = self._block(*place) if place else None
         if place is None or data is None:
             return None
@@ -309,7 +181,7 @@ class NoteBlocks:
 
     def netns(self, numbers: Array) -> Array:
         """Return the network namespace of each of the given states (u32); 0 where it is not known."""
-        blocks, offsets = self._index.find_all(numbers)
+        blocks, offsets = self._index.states.find_all(numbers)
         found = np.zeros(len(numbers), "<u4")
         for number in distinct(blocks[blocks > 0]).tolist():
             at = np.flatnonzero(blocks == number)

@@ -22,7 +22,7 @@ def packet_start(events: EventBlocks, packets: PacketTable, no: int, reverse: bo
         block = events.blocks[position]
         low, high = block.first_no, block.end_no - 1
         low, high = (low, min(high, edge)) if reverse else (max(low, edge), high)
-        found = packets.first_start(block.tally.packets, low, high, reverse)
+        found = packets.first_start(block.packets, low, high, reverse)
         if found is not None:
             return found
         position += -1 if reverse else 1

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ktcpdump_tui.model import Instruction
-    from ktcpdump_tui.trace.blocks import Database
     from ktcpdump_tui.trace.codec import Array
+    from ktcpdump_tui.trace.database import Database
 
 _COLUMNS: Final = (
     "id, skb, first_seen, parent, origin, freed_at, dropped, reason, location, first_no, last_no"

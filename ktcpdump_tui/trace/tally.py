@@ -58,6 +58,10 @@ class Tally:
         return cls(parts[0], parts[1], parts[2], parts[3])
 
 
+_NONE: Final = np.zeros(0, "<u4")
+NOTHING: Final = Tally(_NONE, _NONE, _NONE, _NONE)
+
+
 def _ascends(numbers: Array) -> bool:
     return bool((numbers[1:] > numbers[:-1]).all())
 
@@ -65,19 +69,15 @@ def _ascends(numbers: Array) -> bool:
 #: Instructions a reader counts at most; a plan is far smaller (--max-probes).
 MAX_INSNS: Final = 1 << 22
 
-#: Blocks whose hits are added at once: of ten million events, all at once took 50 MB.
-_AT_ONCE: Final = 256
-
 
 def add_hits(hits: Array, *tallies: Tally) -> Array:
     """Return ``hits`` (u64 per instruction) with those of ``tallies`` added, made longer where needed."""
-    for start in range(0, len(tallies), _AT_ONCE):
-        some = tallies[start : start + _AT_ONCE]
-        insns = np.concatenate([tally.insns for tally in some])
-        counts = np.concatenate([tally.insn_counts for tally in some])
-        known = insns < MAX_INSNS
-        # Sums of u32 are exact in bincount's doubles.
-        added = np.bincount(insns[known], counts[known], len(hits)).astype("<u8")
-        added[: len(hits)] += hits
-        hits = added
-    return hits
+    if not tallies:
+        return hits
+    insns = np.concatenate([tally.insns for tally in tallies])
+    counts = np.concatenate([tally.insn_counts for tally in tallies])
+    known = insns < MAX_INSNS
+    # Sums of u32 are exact in bincount's doubles.
+    added = np.bincount(insns[known], counts[known], len(hits)).astype("<u8")
+    added[: len(hits)] += hits
+    return added

@@ -9,14 +9,15 @@ import numpy as np
 
 from ktcpdump_tui.model import Event, Instruction, LineState, ProbeState
 from ktcpdump_tui.trace import codec, lines, records, schema
-from ktcpdump_tui.trace.blocks import Database, EventBlocks, NoteBlocks
+from ktcpdump_tui.trace.blocks import EventBlocks, NoteBlocks
 from ktcpdump_tui.trace.chunks import chunks
+from ktcpdump_tui.trace.database import Database
 from ktcpdump_tui.trace.events import make_event
 from ktcpdump_tui.trace.layout import event_dtype
 from ktcpdump_tui.trace.losses import LOSS, apply_fixes
 from ktcpdump_tui.trace.nearest import packet_start
 from ktcpdump_tui.trace.packets import DropNamesReader, PacketTable
-from ktcpdump_tui.trace.tally import MAX_INSNS, add_hits
+from ktcpdump_tui.trace.tally import MAX_INSNS
 from ktcpdump_tui.trace.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from ktcpdump_tui.model import Packet, Summary, TraceHeader
     from ktcpdump_tui.trace.codec import Array
+    from ktcpdump_tui.trace.known import Block
     from ktcpdump_tui.trace.notes import PacketState
-    from ktcpdump_tui.trace.tally import Tally
 
 
 class Trace:
@@ -51,12 +52,11 @@ class Trace:
         self._fixes: dict[int, int] = {}
         self._last_fix = 0
         self.header: TraceHeader = self._read_header()
-        self._events = EventBlocks(database, self.header.stack_bytes)
-        self._notes = NoteBlocks(database)
+        self._events: EventBlocks = EventBlocks(
+            database, self.header.stack_bytes, like._events if like else None
+        )
+        self._notes: NoteBlocks = NoteBlocks(database, like._notes if like else None)
         self._packets = PacketTable(database, DropNamesReader(database, self.blob, lambda: self.plan))
-        if like is not None and like.finished:
-            self._events.take_over(like._events)
-            self._notes.take_over(like._notes)
         self.refresh()
 
     @classmethod
@@ -75,7 +75,7 @@ class Trace:
             raise
 
     def reopen(self) -> Self:
-        """Return another reader of the same trace, for another thread; they share what cannot change."""
+        """Return another reader of the same trace, for another thread; they share what was read of it."""
         return type(self).open(self._where, self)
 
     @property
@@ -99,9 +99,7 @@ class Trace:
         """Read what was committed since the last call; return the number of the last event."""
         if self.finished:
             return len(self)
-        if (path := self._where.path) != self._db.path:
-            self._db.move(schema.open_for_reading(path), path)
-            self._live, self._version = True, None
+        self._follow()
         # SQLite counts what others commit: a capture in which nothing happens costs one question, not six.
         if (version := self._db.one("PRAGMA data_version")) == self._version:
             return len(self)
@@ -109,6 +107,7 @@ class Trace:
         meta = dict(self._db.all("SELECT key, value FROM meta WHERE key != 'header'"))
         first_no = self._events.first_no
         self._events.refresh()
+        self._follow()  # another reader, which has gone there meanwhile, may have read on already
         self._notes.refresh()
         self._packets.refresh(trimmed=self._events.first_no != first_no)
         self._counts = dict(self._db.all("SELECT name, value FROM counts"))
@@ -130,6 +129,12 @@ class Trace:
         # "finished" was read first: what was committed before it is now known.
         self.finished = bool(meta.get("finished"))
         return len(self)
+
+    def _follow(self) -> None:
+        """Go to the file in which the trace goes on, if it does in another."""
+        if (path := self._where.path) != self._db.path:
+            self._db.move(schema.open_for_reading(path), path)
+            self._live, self._version = True, None
 
     def __len__(self) -> int:
         """Return the number of events recorded, which is the last event's number."""
@@ -238,9 +243,9 @@ class Trace:
         counts = []
         padded = np.append(packets, np.uint32(0))  # what is above the highest finds this: no packet has id 0
         for block in self._events.blocks[self._events.position(max(no, self.first_no)) :]:
-            at = packets.searchsorted(block.tally.packets)
-            of_them = padded[at] == block.tally.packets
-            counts.append((block.first_no, int(block.tally.packet_counts[of_them].sum())))
+            at = packets.searchsorted(block.packets)
+            of_them = padded[at] == block.packets
+            counts.append((block.first_no, int(block.packet_counts[of_them].sum())))
         return counts
 
     def packet_start_after(self, no: int, reverse: bool = False) -> int | None:
@@ -259,9 +264,9 @@ class Trace:
         """Return (last event's number, packet) of each dropped packet that has events, by number (i64)."""
         return self._packets.drops(self.finished)
 
-    def tallies(self) -> list[Tally]:
-        """Return which packets and instructions each stored block has, in order."""
-        return [block.tally for block in self._events.blocks]
+    def block_packets(self) -> Sequence[Block]:
+        """Return the stored blocks, in order; each has ``packets`` and ``packet_counts``."""
+        return self._events.blocks
 
     def blocks(self) -> list[tuple[int, int, int, int]]:
         """Return (first number, number of events, earliest ts, latest ts) of each stored block, in order."""
@@ -275,11 +280,10 @@ class Trace:
 
     def hits(self) -> Array:
         """Return how often each instruction of the plan was executed (u64), removed events included."""
-        hits = np.zeros(max(len(self.plan), len(self._removed_hits), len(self._events.final_hits)), "<u8")
+        known = self._events.hits()
+        hits = np.zeros(max(len(self.plan), len(self._removed_hits), len(known)), "<u8")
         hits[: len(self._removed_hits)] += self._removed_hits
-        hits[: len(self._events.final_hits)] += self._events.final_hits
-        if self._events.blocks:
-            hits = add_hits(hits, self._events.blocks[-1].tally)
+        hits[: len(known)] += known
         return hits[: max(len(self.plan), 0)] if self.plan else hits
 
     def counts(self) -> dict[str, int]:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ktcpdump_tui.trace.known import Block
     from ktcpdump_tui.trace.trace import Trace
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,11 +43,11 @@ class PacketGroups:
         trace = self._trace
         if trace.first_no != self._first_no:
             self._first_no, self._blocks, self._settled = trace.first_no, 0, np.empty(0, "<i8")
-        tallies = trace.tallies()
-        new = tallies[self._blocks : -1]
+        blocks = trace.block_packets()
+        new = blocks[self._blocks : -1]
         self._settled = _added(self._settled, new)
         self._blocks += len(new)
-        counts = _added(self._settled, tallies[-1:])
+        counts = _added(self._settled, blocks[-1:])
         counts[:1] = 0  # packet 0 is no packet
         self.ids = np.flatnonzero(counts)
         self._ends = np.cumsum(counts[self.ids])
@@ -157,12 +160,12 @@ class PacketGroups:
         return group if group < len(self.ids) and self.ids[group] == packet else None
 
 
-def _added(counts: Array, tallies: list[Any]) -> Array:
+def _added(counts: Array, blocks: Sequence[Block]) -> Array:
     """Return a copy of ``counts`` (events by packet id) with those of more blocks added."""
-    if not tallies:
+    if not blocks:
         return counts.copy()
-    ids = np.concatenate([tally.packets for tally in tallies])
-    more = np.bincount(ids, np.concatenate([tally.packet_counts for tally in tallies])).astype("<i8")
+    ids = np.concatenate([block.packets for block in blocks])
+    more = np.bincount(ids, np.concatenate([block.packet_counts for block in blocks])).astype("<i8")
     if len(more) < len(counts):
         more, counts = counts.copy(), more
     more[: len(counts)] += counts
