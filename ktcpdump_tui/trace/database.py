@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.errors import UserError
@@ -24,6 +25,15 @@ class Database:
         """Go on with the same trace in another file."""
         self._connection.close()
         self._connection, self.path = connection, path
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Have what is read meanwhile be of one moment."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def all(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return all rows."""

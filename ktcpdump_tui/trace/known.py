@@ -53,7 +53,8 @@ class Known:
     """The blocks of events as one reader knows them until it looks again; nothing in here changes.
 
     ``base`` is the first block's id; ``settled`` blocks do not grow any more: all but the last, of which
-    ``last`` is the tally. ``hits`` and ``losses`` (by block id, where there are any) are of the settled ones.
+    ``last`` is the tally. ``hits`` are those of the settled ones and of all that were removed (--max-size),
+    ``losses`` (by block id, where there are any) of the settled ones.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -76,7 +77,7 @@ class EventIndex:
 
     def refresh(self, database: Database) -> Known:
         """Return what is known by now; ``database`` is the reader's own. UserError where it is damaged."""
-        with self._lock:
+        with self._lock, database.snapshot():
             known = self._trimmed(database)
             tail = [(known.blocks[-1], known.last)] if known.blocks else []
             blocks, hits, losses = known.blocks[:-1], known.hits, list(known.losses)
@@ -120,10 +121,12 @@ class EventIndex:
             return known
         self.by_packet.forget(oldest)
         self.by_insn.forget(oldest)
-        gone = min(len(known.blocks), oldest - known.base)
+        gone = oldest - known.base
+        if gone >= len(known.blocks):  # some may never have been seen here
+            return Known(base=oldest, hits=_removed_hits(database))
         return Known(
-            known.blocks[gone:], known.first_nos[gone:], oldest, max(0, known.settled - gone), known.last,
-            known.hits, tuple((number, loss) for number, loss in known.losses if number >= oldest),
+            known.blocks[gone:], known.first_nos[gone:], oldest, known.settled - gone, known.last, known.hits,
+            tuple((number, loss) for number, loss in known.losses if number >= oldest),
         )  # fmt: skip
 
     def _new(self, database: Database, last: Block | None) -> Iterator[tuple[Block, Tally]]:
@@ -145,6 +148,14 @@ class EventIndex:
                     raise database.damaged(f"events are missing before number {block.first_no}")
             last = block
             yield block, tally
+
+
+def _removed_hits(database: Database) -> Array:
+    row = database.one("SELECT value FROM meta WHERE key = 'removed_hits'")
+    try:
+        return np.frombuffer(row[0], "<u8") if row else np.zeros(0, "<u8")
+    except (ValueError, TypeError) as error:
+        raise database.damaged(str(error)) from error
 
 
 def _checked(row: tuple[Any, ...], database: Database) -> tuple[Block, Tally]:

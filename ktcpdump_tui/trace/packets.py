@@ -31,6 +31,10 @@ _KEPT: Final = 4096
 #: Packets before the newest that are looked at again for how they ended; older ones when the trace is whole.
 _UNSETTLED: Final = 20_000
 
+#: Nanoseconds after a packet's end in which its last event may still be on its way to the trace.
+_LATE: Final = 2_000_000_000
+_NEVER: Final = -(1 << 63)
+
 #: Looks for dropped packets take no more than this share of the time, where one takes longer than _LOOK s.
 _SHARE: Final = 0.05
 _LOOK: Final = 0.001
@@ -212,24 +216,37 @@ class PacketTable(Sequence[Packet]):
 
         Unless the trace is ``whole``, a packet that ends more than _UNSETTLED packets after it began may be
         missing yet, and of thousands of packets those dropped in the last tenths of a second: a trace of
-        millions is not gone through again for each refresh.
+        millions is not gone through again for each refresh, only what ended since the last one.
         """
         if self._drops_stale:
-            since = 0 if whole or not len(self._drops) else len(self) - _UNSETTLED
             begun = time.monotonic()
             if not whole and begun < self._drops_next:
                 return self._drops[:, :2]
             self._drops_stale = False
+            known, since, ended = self._drops, -1, _NEVER
+            if not whole and len(known):
+                since = len(self) - _UNSETTLED
+                ended = int(known[:, 2].max()) - _LATE
             rows = self._db.all(
-                "SELECT last_no, id, row FROM packet WHERE row > ? AND dropped = 1 AND last_no IS NOT NULL",
-                (max(since, 0),),
+                "SELECT last_no, id, coalesce(freed_at, 0) AS ended FROM packet"
+                " WHERE row > ? AND dropped = 1 AND last_no IS NOT NULL AND ended > ?",
+                (since, ended),
             )
-            new = np.array(rows, "<i8").reshape(-1, 3)
-            drops = np.concatenate((self._drops[self._drops[:, 2] <= max(since, 0)], new))
+            drops = np.concatenate((known[known[:, 2] <= ended], np.array(rows, "<i8").reshape(-1, 3)))
             self._drops = drops[np.argsort(drops[:, 0], kind="stable")]
             took = time.monotonic() - begun
             self._drops_next = begun + took / _SHARE if took > _LOOK else 0.0
         return self._drops[:, :2]
+
+    def neighbour(self, number: int, reverse: bool = False) -> tuple[int, int] | None:
+        """Return (id, first event) of the packet with events heard of next after this one (or before it)."""
+        side, order = ("<", "DESC") if reverse else (">", "ASC")
+        row = self._db.one(
+            f"SELECT id, first_no FROM packet WHERE first_no IS NOT NULL AND row {side}"  # noqa: S608
+            f" coalesce((SELECT row FROM packet WHERE id = ?), 0) ORDER BY row {order} LIMIT 1",
+            (number,),
+        )
+        return (row[0], row[1]) if row else None
 
     def nearest(self, column: str, no: int, reverse: bool, dropped: bool = False) -> int | None:
         """Return the lowest ``column`` (``first_no``, ``last_no``) above ``no``, or the highest below it."""

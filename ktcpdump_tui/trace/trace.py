@@ -46,7 +46,6 @@ class Trace:
         self.summary: Summary | None = None
         self.plan: Sequence[Instruction] = []
         self._plan_version = 0
-        self._removed_hits = np.zeros(0, "<u8")
         self._removed_lost = 0
         self._counts: dict[str, int] = {}
         self._fixes: dict[int, int] = {}
@@ -119,9 +118,7 @@ class Trace:
             if meta.get("plan_version", 0) != self._plan_version:
                 self._read_plan()
                 self._plan_version = meta["plan_version"]
-            if "removed_hits" in meta:
-                self._removed_hits = np.frombuffer(meta["removed_hits"], "<u8")
-                self._removed_lost = int(meta.get("removed_lost", 0))
+            self._removed_lost = int(meta.get("removed_lost", 0))
             if "summary" in meta:
                 self.summary = records.summary_from_json(meta["summary"])
         except (ValueError, TypeError) as error:
@@ -228,6 +225,13 @@ class Trace:
         """Return the numbers of a packet's first and last event; None where it has none."""
         return self._packets.span(number)
 
+    def packet_after(self, number: int, reverse: bool = False) -> tuple[int, int] | None:
+        """Return (id, first event) of the packet heard of next after this one (``reverse``: before it).
+
+        Only packets with events count; 0 stands before the first. None where there is no further one.
+        """
+        return self._packets.neighbour(number, reverse)
+
     def packet_starts(self, after_row: int) -> list[tuple[int, int, int | None, int | None]]:
         """Return (row, id, parent, first event) of the packets heard of after the one in ``after_row``."""
         return self._packets.starts(after_row)
@@ -281,9 +285,8 @@ class Trace:
     def hits(self) -> Array:
         """Return how often each instruction of the plan was executed (u64), removed events included."""
         known = self._events.hits()
-        hits = np.zeros(max(len(self.plan), len(self._removed_hits), len(known)), "<u8")
-        hits[: len(self._removed_hits)] += self._removed_hits
-        hits[: len(known)] += known
+        hits = np.zeros(max(len(self.plan), len(known)), "<u8")
+        hits[: len(known)] = known
         return hits[: max(len(self.plan), 0)] if self.plan else hits
 
     def counts(self) -> dict[str, int]:

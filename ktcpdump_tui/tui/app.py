@@ -80,18 +80,15 @@ class DebuggerApp(FindApp, KeptApp, DropApp, CompareApp, LiveApp):
 
     def action_packet(self, by: int) -> None:
         """Go to the first event of the next packet, or of the one before, that has events."""
-        packets = self.trace.packets()
         no = self.navigator.current
         current = int(self.trace.heads(no, no)[0]["packet"]) if no else 0
-        ids = [packet.id for packet in packets]
-        place = ids.index(current) if current in ids else -1
-        while 0 <= (place := place + by) < len(ids):
-            span = self.trace.packet_span(ids[place])
-            if span is not None:
-                if self.navigator.rows.only_packet is not None:
-                    self.navigator.rows.show_only(ids[place])
-                self.go(max(span[0], self.trace.first_no))
-                return
+        found = self.trace.packet_after(current, reverse=by < 0)
+        if found is not None:
+            packet, first = found
+            if self.navigator.rows.only_packet is not None:
+                self.navigator.rows.show_only(packet)
+            self.go(max(first, self.trace.first_no))
+            return
         self.notice("there is no further packet")
 
     def action_only_packet(self) -> None:

@@ -57,7 +57,7 @@ class Presenter:
         self._values: Values | None = None
         self._names: TraceValues | None = None
         self._plan: Sequence[Instruction] | None = None
-        self._children: defaultdict[int, list[Packet]] = defaultdict(list)
+        self._children: defaultdict[int, list[int]] = defaultdict(list)
         self._seen = 0
 
     def present(self, order: Order) -> Content:
@@ -158,12 +158,16 @@ class Presenter:
 
     def _children_of(self, trace: Trace, number: int) -> list[Packet]:
         """Return the packets made of this one, of those heard of so far."""
-        packets = trace.packets()
-        for packet in packets[self._seen :]:
-            if packet.parent is not None:
-                self._children[packet.parent].append(packet)
-        self._seen = len(packets)
-        return self._children.get(number, [])
+        for row, child, parent in trace.parents(self._seen):
+            self._children[parent].append(child)
+            self._seen = row
+        made = []
+        for child in self._children.get(number, ()):
+            try:
+                made.append(trace.packet(child))
+            except KeyError:
+                continue  # removed since (--max-size)
+        return made
 
 
 def previous_of_packet(trace: Trace, event: Event) -> int | None:
