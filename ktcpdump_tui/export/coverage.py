@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import numpy as np
 
 from ktcpdump_tui.model import LineState
-from ktcpdump_tui.trace.lines import line_hits, line_states
 from ktcpdump_tui.trace.outfile import FileWriter
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class CoverageWriter(FileWriter):
             if index < len(plan):
                 hits[index] = count
         lost = trace.lost()
-        states, counts = line_states(plan, hits, lost), line_hits(plan, hits)
+        states, counts = trace.plan_lines.line_states(hits, lost), trace.plan_lines.line_hits(hits)
         times = self._times(plan, header.clock_offset)
         functions = _functions(plan, hits)
         yield f"TN:{_NO_NAME.sub('_', f'ktcpdump_tui_{header.hostname}_{header.release}').strip('_')}"

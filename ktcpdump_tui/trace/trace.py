@@ -45,6 +45,7 @@ class Trace:
         self.finished = False
         self.summary: Summary | None = None
         self.plan: Sequence[Instruction] = []
+        self._lines: lines.PlanLines | None = None
         self._plan_version = 0
         self._removed_lost = 0
         self._counts: dict[str, int] = {}
@@ -320,15 +321,22 @@ class Trace:
         before = losses["since"] <= life.freed_at if life.freed_at is not None else np.True_
         return bool((after & before).any())
 
+    @property
+    def plan_lines(self) -> lines.PlanLines:
+        """The plan's lines, worked out once for each plan."""
+        if self._lines is None or self._lines.plan is not self.plan:
+            self._lines = lines.PlanLines(self.plan)
+        return self._lines
+
     def line_states(self, packet: int | None = None) -> dict[tuple[str, int], LineState]:
         """Return the state of each (file, line) of the plan, for all packets or for one (see lines.py)."""
         if packet is not None:
-            return lines.line_states(self.plan, lines.packet_hits(self, packet), self.lost_during(packet))
-        return lines.line_states(self.plan, self.hits(), self.lost())
+            return self.plan_lines.line_states(lines.packet_hits(self, packet), self.lost_during(packet))
+        return self.plan_lines.line_states(self.hits(), self.lost())
 
     def line_hits(self, packet: int | None = None) -> dict[tuple[str, int], int]:
         """Return how often each (file, line) of the plan was executed, for all packets or for one."""
-        return lines.line_hits(self.plan, self.hits() if packet is None else lines.packet_hits(self, packet))
+        return self.plan_lines.line_hits(self.hits() if packet is None else lines.packet_hits(self, packet))
 
     def blob(self, name: str) -> bytes | None:
         """Return the bytes stored under ``name``, or None."""

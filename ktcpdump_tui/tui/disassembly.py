@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
@@ -16,6 +15,7 @@ from ktcpdump_tui.tui.line_view import LineView, Part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy as np
     from rich.style import Style
     from textual import events
 
@@ -113,14 +113,18 @@ class DisassemblyView(LineView):
 
     def show_hits(self, hits: np.ndarray, packet_hits: np.ndarray, *, unknown: bool) -> None:
         """Show other counts; ``unknown``: events were lost, so no hits do not mean not executed."""
-        before = self._hits, self._packet_hits
-        if unknown == self._unknown and all(
-            old is not None and np.array_equal(old, new)
-            for old, new in zip(before, (hits, packet_hits), strict=True)
-        ):
-            return
+        lines = range(self.scroll_offset.y, min(self.scroll_offset.y + self.page_lines, len(self._rows)))
+        before = [self._counted(y) for y in lines]
         self._hits, self._packet_hits, self._unknown = hits, packet_hits, unknown
-        self.refresh()
+        self.refresh_only([y for y, drawn in zip(lines, before, strict=True) if self._counted(y) != drawn])
+
+    def _counted(self, y: int) -> object:
+        """Return what is drawn of a line's counts."""
+        row = self._rows[y]
+        if isinstance(row, SourceRow):
+            return None
+        hits, ours = self._count(self._hits, row), self._count(self._packet_hits, row)
+        return short_count(hits), short_count(ours), self._state(row, hits)
 
     def show_jumps(self, jumps: Mapping[int, Ways]) -> None:
         """Show which ways the function's conditional jumps went (by index in the plan)."""

@@ -11,7 +11,6 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.tui.line_view import palette_of
 
 if TYPE_CHECKING:
@@ -48,22 +47,36 @@ class Minimap(Widget):
         super().__init__(id=id)
         self._table = table
         self._places: Mapping[str, Array] = {}
+        self._kinds: dict[int, str] = {}
+        self._thumb = range(0)
         self._dragged = False
 
+    def on_mount(self) -> None:
+        """Go along with the list."""
+        self.watch(self._table, "scroll_y", self._draw_if_other, init=False)
+
     def show(self, places: Mapping[str, Array]) -> None:
-        """Show these rows, by their kind in SIGNS."""
+        """Show these rows, ascending, by their kind in SIGNS."""
         self._places = places
-        self.refresh()
+        self._draw_if_other()
+
+    def _draw_if_other(self) -> None:
+        height = self.size.height
+        if (self.cells(height), self.thumb(height)) != (self._kinds, self._thumb):
+            self.refresh()
 
     def cells(self, height: int) -> dict[int, str]:
         """Return the kind shown in each cell that shows any."""
         rows = len(self._table.rows)
+        # The first row of each cell but the first.
+        firsts = -(-np.arange(1, height) * rows // height)
         found: dict[int, str] = {}
         for kind in SIGNS:
             places = self._places.get(kind)
-            if places is not None and len(places) and rows:
-                for cell in distinct(np.minimum(places, rows - 1) * height // rows).tolist():
-                    found[cell] = kind
+            if places is not None and len(places) and rows and height:
+                listed = np.minimum(places, rows - 1)
+                ends = np.concatenate(([0], listed.searchsorted(firsts), [len(listed)]))
+                found |= dict.fromkeys(np.flatnonzero(np.diff(ends)).tolist(), kind)
         return found
 
     def thumb(self, height: int) -> range:

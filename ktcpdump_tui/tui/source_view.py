@@ -9,12 +9,12 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from ktcpdump_tui.tui.coverage import GLYPHS, LineMark, short_count
+from ktcpdump_tui.tui.coverage import GLYPHS, FileMarks, short_count
 from ktcpdump_tui.tui.line_view import LineView, Part
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from textual import events
 
@@ -72,7 +72,7 @@ class SourceView(LineView):
         self.position = 0
         self.column = 0
         self.inner = True
-        self.marks: Mapping[int, LineMark] = {}
+        self.marks: FileMarks | None = None
         self.breakpoints: frozenset[int] = frozenset()
         self._number_width = 4
         self._pattern: re.Pattern[str] | None = None
@@ -132,18 +132,25 @@ class SourceView(LineView):
         """Return the line under the cursor."""
         return self.document.raw[self.cursor].strip() if self.cursor < len(self.document.raw) else ""
 
-    def show_marks(self, marks: Mapping[int, LineMark], breakpoints: frozenset[int]) -> None:
+    def show_marks(self, marks: FileMarks, breakpoints: frozenset[int]) -> None:
         """Show other counts, states and breakpoints."""
-        lines = range(self.scroll_offset.y + 1, self.scroll_offset.y + self.page_lines + 1)
-        changed = {line - 1 for line in lines if marks.get(line) != self.marks.get(line)}
+        lines = range(self.scroll_offset.y, self.scroll_offset.y + self.page_lines)
+        before = [self._drawn(y) for y in lines]
+        self.marks = marks
+        changed = {y for y, drawn in zip(lines, before, strict=True) if self._drawn(y) != drawn}
         changed |= {line - 1 for line in breakpoints ^ self.breakpoints}
-        self.marks, self.breakpoints = marks, breakpoints
+        self.breakpoints = breakpoints
         self.refresh_only(changed)
+
+    def _drawn(self, y: int) -> object:
+        """Return what of a line's mark is drawn: of a million and a million and one the same."""
+        mark = self.marks.get(y + 1) if self.marks else None
+        return mark and (mark.state, short_count(mark.hits), short_count(mark.packet_hits))
 
     def parts(self, y: int) -> tuple[Iterable[Part], Style]:
         """Make one line with its gutter."""
         palette, number = self.palette, y + 1
-        mark = self.marks.get(number)
+        mark = self.marks.get(number) if self.marks else None
         glyph, style = GLYPHS[mark.state] if mark else (" ", "dim")
         count = short_count(mark.hits) if mark and mark.hits else ""
         ours = short_count(mark.packet_hits) if mark and mark.packet_hits else ""

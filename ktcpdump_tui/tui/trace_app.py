@@ -15,6 +15,7 @@ from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.tui.background import Background
 from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.base_app import BaseApp
+from ktcpdump_tui.tui.coverage import NOTHING
 from ktcpdump_tui.tui.coverage_reader import CoverageOrder, CoverageReader, Covered
 from ktcpdump_tui.tui.empty import waiting_for
 from ktcpdump_tui.tui.glyphs import driver_for
@@ -39,7 +40,7 @@ from ktcpdump_tui.tui.trace_list import TraceList
 from ktcpdump_tui.tui.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from textual import events
     from textual.app import ComposeResult
@@ -47,13 +48,11 @@ if TYPE_CHECKING:
     from ktcpdump_tui.model import Instruction
     from ktcpdump_tui.trace.postfilter import Predicate
     from ktcpdump_tui.trace.trace import Trace
-    from ktcpdump_tui.tui.coverage import LineMark
     from ktcpdump_tui.tui.ports import CaptureControl, Log, SourceProvider
     from ktcpdump_tui.tui.value_fields import Values
 
-#: Seconds between looks at the trace, and between looks at the hits of all lines.
+#: Seconds between looks at the trace.
 TICK = 0.1
-COVERAGE_TICK = 0.5
 
 #: Narrower or lower terminals show the list or the inspector, not both.
 LARGE = (100, 28)
@@ -108,8 +107,7 @@ class TraceApp(BaseApp):
         self._coverage, self._texts = CoverageReader(reader), LineTexts(sources)
         self._table = TraceList(self.navigator.rows, self._texts, id="trace")
         self._minimap = Minimap(self._table, id="minimap")
-        self._marks: Mapping[str, Mapping[int, LineMark]] = {}
-        self._covered_at = 0.0
+        self._marks, self._covered_until = NOTHING, 0.0
         self.shares = {"list": 40, "inspector": 40}
         self._measured: Sequence[Instruction] | None = None
         self._covered: tuple[object, ...] = ()
@@ -319,9 +317,9 @@ class TraceApp(BaseApp):
         now = (len(self.trace), self.trace.finished, self.trace.plan, packet, broken, only, function)
         if self._covered == now or self.covering.busy:
             return
-        if self._covered[3:] == now[3:] and time.monotonic() - self._covered_at < COVERAGE_TICK:
+        if self._covered[3:] == now[3:] and time.monotonic() < self._covered_until:
             return
-        self._covered, self._covered_at = now, time.monotonic()
+        self._covered = now
         self.covering.order(CoverageOrder(packet, len(self.trace), broken, only, function))
 
     def _function(self) -> tuple[int, ...]:
@@ -334,6 +332,7 @@ class TraceApp(BaseApp):
     def _counted(self, _order: CoverageOrder, covered: Covered) -> None:
         if not self.shown:
             return
+        self._covered_until = time.monotonic() + covered.pause
         self._order_coverage()
         self._marks, self._stops = covered.marks, covered.stops
         pane = self.main.query_one(SourcePane)
@@ -351,7 +350,7 @@ class TraceApp(BaseApp):
                 "breakpoint": rows.rows_of(stops[stops >= rows.first]),
                 "loss": rows.loss_rows(),
                 "drop": rows.drop_rows(),
-                "mark": np.array([rows.row_of(no) for no in marked], "<i8"),
+                "mark": np.sort(np.array([rows.row_of(no) for no in marked], "<i8")),
             }
         )
 
@@ -363,7 +362,7 @@ class TraceApp(BaseApp):
     def _show_marks(self) -> None:
         view = self.main.query_one(SourcePane).view
         file = view.document.file
-        view.show_marks(self._marks.get(file, {}), self.navigator.breakpoint_lines(file))
+        view.show_marks(self._marks.of(file), self.navigator.breakpoint_lines(file))
 
     @property
     def source_file(self) -> str:

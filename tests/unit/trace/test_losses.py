@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ktcpdump_tui.model import LineState, ProbeState, Summary
 from ktcpdump_tui.trace.layout import event_dtype
-from ktcpdump_tui.trace.lines import line_states
+from ktcpdump_tui.trace.lines import PlanLines
 from ktcpdump_tui.trace.losses import LossCounter, apply_fixes
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.trace.writer import TraceWriter
@@ -106,11 +106,11 @@ def test_the_four_states_of_a_line():
     plan[4] = replace(plan[4], probe=ProbeState.REFUSED)
     hits = np.zeros(10, "<u8")
     hits[1] = 5
-    states = line_states(plan, hits, lost=False)
+    states = PlanLines(plan).line_states(hits, lost=False)
     assert {line: state.value for (_, line), state in states.items()} == {
         10: "executed", 11: "not probed", 12: "not executed", 13: "not executed", 14: "not executed",
     }  # fmt: skip
-    unsure = line_states(plan, hits, lost=True)
+    unsure = PlanLines(plan).line_states(hits, lost=True)
     assert [unsure["net/function_0.c", line] for line in (10, 11, 12)] == [
         LineState.EXECUTED,
         LineState.NOT_PROBED,
