@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.options import PROGRAM
-from ktcpdump_tui.trace.sink import PassingSink
+from ktcpdump_tui.trace.sink import GivingWay, PassingSink
 from ktcpdump_tui.trace.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Session(ABC):
         self._refuge: Refuge | None = None
         self._record_error: UserError | None = None
         self._record_error_said = False
+        self._wait_first: Callable[[], None] = lambda: None
         if options.record and not options.rotate:
             self.where = Whereabouts(Path(options.record).expanduser())
         else:
@@ -170,6 +171,10 @@ class Session(ABC):
         )
         return refused
 
+    def give_way(self, wait: Callable[[], None]) -> None:
+        """Call ``wait`` before anything is written."""
+        self._wait_first = wait
+
     def abandon(self) -> None:
         """Ask for the end where nobody wants what is still to come."""
         self.stop()
@@ -240,7 +245,7 @@ class Session(ABC):
             self._changed.notify_all()
 
     def _run(self) -> None:
-        sink = Announcing(self._writer, self._announce)
+        sink = GivingWay(Announcing(self._writer, self._announce), lambda: self._wait_first())
         try:
             try:
                 self._capture(sink)

@@ -85,6 +85,24 @@ class PassingSink:
         self._sink.close(summary)
 
 
+class GivingWay(PassingSink):
+    """Passes everything on, and calls ``wait`` before events and notes: whoever is in a hurry goes first."""
+
+    def __init__(self, sink: TraceSink, wait: Callable[[], None]) -> None:
+        super().__init__(sink)
+        self._wait = wait
+
+    def write_events(self, rows: bytes | memoryview | np.ndarray[Any, Any]) -> None:
+        """Wait, and pass events on."""
+        self._wait()
+        super().write_events(rows)
+
+    def write_notes(self, notes: bytes | memoryview) -> None:
+        """Wait, and pass notes on."""
+        self._wait()
+        super().write_notes(notes)
+
+
 class GivingUp(PassingSink):
     """Passes everything on until that fails; says so then, closes, and lets the rest go by."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from textual import events
 from textual.app import App
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
 
+#: Seconds between looks for garbage among all objects, and after the last key.
+_COLLECT: Final = 60.0
+_QUIET: Final = 2.0
+
+
 class BaseApp(App[int]):
     """An application whose first screen has the panes and a banner. Its value is the exit status.
 
@@ -35,14 +42,21 @@ class BaseApp(App[int]):
         self.painted = threading.Event()
         self.gate = Gate()
         self._bottom: Widget | None = None
+        self._pressed = 0.0
         self.when_painted: Callable[[], None] | None = None
 
     def first_picture(self) -> None:
         """Do what had to wait for the first picture."""
         self.painted.set()
         import_rest()
+        self.set_interval(_COLLECT, self._collect)
         if self.when_painted is not None:
             self.when_painted()
+
+    def _collect(self) -> None:
+        """Look through all objects for garbage, unless someone is at the keys (run.py)."""
+        if time.monotonic() - self._pressed > _QUIET:
+            gc.collect()
 
     def get_default_screen(self) -> Screen[Any]:
         """Make the screen with the panes."""
@@ -52,6 +66,7 @@ class BaseApp(App[int]):
         """Have the threads wait until a key is answered."""
         if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown | events.MouseScrollUp):
             self.gate.shut()
+            self._pressed = time.monotonic()
         await super().on_event(event)
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:

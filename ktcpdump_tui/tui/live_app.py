@@ -41,9 +41,12 @@ class LiveApp(TraceApp):
         """Look at what was asked for, now and then (TraceApp's own on_mount is called as well)."""
         self.keeping = Keeping(self, self.open_reader, self._written, self.fail)
         self.set_interval(_LOOK, self._look)
+        if self.control is not None:
+            self.control.give_way(self.gate.pass_through)
 
     def on_unmount(self) -> None:
-        """End what is being written."""
+        """End what is being written; nobody waits for the screen any more."""
+        self.gate.open()
         self.keeping.close()
 
     def _look(self) -> None:

@@ -6,6 +6,7 @@ import enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -44,6 +45,10 @@ class CaptureControl(Protocol):
 
     def stop(self) -> None:
         """Ask it to end. Returns at once; may be called again."""
+        ...
+
+    def give_way(self, wait: Callable[[], None]) -> None:
+        """Have its thread call ``wait`` before it writes: the screen answers a key first."""
         ...
 
     @property

@@ -25,6 +25,9 @@ _M_ARENA_MAX: Final = -8
 #: Seconds after which a thread at work lets the one go on that draws (5 ms by default, at each of its waits).
 _SWITCH: Final = 0.0005
 
+#: Collections of the middle generation before one of all objects (gc.set_threshold).
+_NEVER: Final = 1 << 30
+
 #: Lines of standard error shown after an end that was not in order.
 _LAST_LINES: Final = 20
 
@@ -70,8 +73,12 @@ def give_memory_back() -> None:
 
 
 def _collect_again() -> None:
-    """Collect garbage, but not among what stays as long as the program does (later.py: modules do too)."""
+    """Collect garbage, but not among what stays as long as the program does (later.py: modules do too).
+
+    All objects at once are gone through where no key waits for it (BaseApp): that takes up to 50 ms.
+    """
     gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], _NEVER)
     gc.enable()
 
 

@@ -12,16 +12,21 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replicas import Replicas
 
 from ktcpdump_tui.capture.ring import RowRing
 from ktcpdump_tui.capture.worker import Worker
 from ktcpdump_tui.commands.sources import sources_of
+from ktcpdump_tui.trace.sink import GivingWay
 from ktcpdump_tui.trace.trace import Trace
 from ktcpdump_tui.tui.app import DebuggerApp
 from ktcpdump_tui.tui.ports import CaptureState
 from ktcpdump_tui.tui.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Path(__file__).parent
 RING_BYTES = 64 << 20
@@ -37,6 +42,13 @@ class Control:
     error = record_error = None
     can_probe = False
     kept = Path("kept.ktrace")
+
+    def __init__(self) -> None:
+        self.wait_first: Callable[[], None] = lambda: None
+
+    def give_way(self, wait: Callable[[], None]) -> None:
+        """Call ``wait`` before anything is written, as a session's thread does."""
+        self.wait_first = wait
 
     def stop(self) -> None:
         """Do nothing: the bench ends the program."""
@@ -83,10 +95,12 @@ def main() -> None:
             )
         with ring_file.open("r+b") as ring:
             events = RowRing(ring.fileno(), RING_BYTES, replicas.base.dtype)
-            worker = Worker(events, DueNotes(replicas, rate), sink)  # type: ignore[arg-type]
+            control = Control()
+            way = GivingWay(sink, lambda: control.wait_first())
+            worker = Worker(events, DueNotes(replicas, rate), way)  # type: ignore[arg-type]
             worker.start()
             with Trace.open(sink.path) as trace:
-                run(DebuggerApp(trace, sources_of([], trace), control=Control()))
+                run(DebuggerApp(trace, sources_of([], trace), control=control))
             if producer is not None:
                 producer.kill()
                 producer.wait()

@@ -246,6 +246,9 @@ async def test_an_empty_list_says_what_is_waited_for(debugger, tmp_path):
         state, error, kept, can_probe = CaptureState.RUNNING, None, None, False
         record_error = None
 
+        def give_way(self, wait):
+            pass
+
     control = Control()
     capture = Capture(tmp_path / "live.ktrace")
     capture.writer.flush()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from textual import events
 from tui_capture import PATH, PER_PACKET, Capture
 
 from ktcpdump_tui.errors import UserError
+from ktcpdump_tui.trace.sink import GivingWay
 from ktcpdump_tui.tui.ports import CaptureState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass
@@ -23,6 +30,10 @@ class Control:
     can_probe: bool = False
     kept: Path | None = Path("kept.ktrace")
     record_error: BaseException | None = None
+    waits: Callable[[], None] | None = None
+
+    def give_way(self, wait: Callable[[], None]) -> None:
+        self.waits = wait
 
     def stop(self) -> None:
         self.stopped += 1
@@ -223,3 +234,31 @@ async def test_a_stop_is_gone_to_although_the_list_has_not_grown_so_far(debugger
                 break
         await driver.pilot.pause(0.05)
         assert driver.no == PER_PACKET + 1
+
+
+async def test_the_capture_waits_while_a_key_is_answered(debugger, capture):
+    control = Control()
+    written: list[str] = []
+    async with debugger(capture.path, control=control) as driver:
+        capture.packet()
+        await driver.until(lambda: driver.no)
+        assert control.waits is not None
+        way = GivingWay(capture.writer, control.waits)
+        driver.app.gate.shut()
+        begun = time.monotonic()
+
+        def write() -> None:
+            way.write_notes(b"")
+            written.append("notes")
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert not written
+        await driver.press("k")  # the next frame opens the gate
+        thread.join(5)
+        assert written
+        driver.app.gate.shut()
+        write()  # where no frame comes it waits for no longer than PATIENCE
+        assert time.monotonic() - begun < 5
+    write()
+    assert len(written) == 3

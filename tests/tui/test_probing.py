@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tui_capture import C_FILE, Capture, skb_of
@@ -19,6 +20,9 @@ from ktcpdump_tui.tui.callee_screen import CalleeScreen
 from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.ports import CaptureState
 from ktcpdump_tui.tui.probing import of_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Not in the plan of the trace at first: what line 24 calls.
 FINISH = 0xFFFFFFFF81002000
@@ -36,6 +40,9 @@ class Control:
     record_error: BaseException | None = None
     asked: list[tuple[str, str]] = field(default_factory=list)
     answers: list[Future[str]] = field(default_factory=list)
+
+    def give_way(self, wait: Callable[[], None]) -> None:
+        pass
 
     def stop(self) -> None:
         self.state = CaptureState.ENDED
