@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 #: than the event, and the rings hold far more than this time's worth.
 IDLE: Final = 0.004
 
-#: The longest of them, where nothing came for a while: 250 looks a second would take more of a core than the
-#: idle screen does. At 500,000 events/s this time's worth is 4 MB of a ring.
-IDLE_MOST: Final = 0.016
+#: The longest of them, where nothing came for a while: 60 looks a second would take more of a core than the
+#: idle screen does. At 500,000 events/s, the most that can be stored, this time's worth is 6 MB of the ring's
+#: 16; at the 200,000 that are asked for, 2.3 MB.
+IDLE_MOST: Final = 0.024
 
 #: Seconds between commits while events keep coming, so that a screen that reads the trace stays live.
 FLUSH_EVERY: Final = 0.05

@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import traceback
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
 from textual import events
@@ -16,11 +17,13 @@ from ktcpdump_tui.tui.banner import Banner
 from ktcpdump_tui.tui.gate import Gate
 from ktcpdump_tui.tui.later import import_rest
 from ktcpdump_tui.tui.painter import MainScreen
+from ktcpdump_tui.tui.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import RenderableType
+    from textual.geometry import Size
     from textual.screen import Screen
     from textual.widget import Widget
 
@@ -28,6 +31,21 @@ if TYPE_CHECKING:
 #: Seconds between looks for garbage among all objects, and after the last key.
 _COLLECT: Final = 60.0
 _QUIET: Final = 2.0
+
+#: Columns and lines that both need.
+LARGE: Final = (100, 28)
+
+
+class PanesScreen(MainScreen):
+    """The screen with the panes; the list has the keyboard at first."""
+
+    AUTO_FOCUS = "#trace"
+
+    def choose_layout(self, size: Size) -> None:
+        """Choose the layout for a size: small terminals show the list or the inspector, not both."""
+        large = size.width >= LARGE[0] and size.height >= LARGE[1]
+        self.set_class(large, "large")
+        self.set_class(not large, "compact")
 
 
 class BaseApp(App[int]):
@@ -41,6 +59,7 @@ class BaseApp(App[int]):
         super().__init__(*arguments, **named)
         self.painted = threading.Event()
         self.gate = Gate()
+        self.ticker = Ticker(self, self.beat, self.news)
         self._bottom: Widget | None = None
         self._pressed = 0.0
         self.when_painted: Callable[[], None] | None = None
@@ -59,11 +78,28 @@ class BaseApp(App[int]):
             gc.collect()
 
     def get_default_screen(self) -> Screen[Any]:
-        """Make the screen with the panes."""
-        return MainScreen()
+        """Make the screen with the panes; its layout is chosen before their styles are worked out."""
+        screen = PanesScreen()
+        screen.choose_layout(self.size)
+        return screen
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Choose the layout for the size."""
+        if isinstance(self.main, PanesScreen):
+            self.main.choose_layout(event.size)
+
+    @abstractmethod
+    def beat(self) -> None:
+        """Look what is new."""
+
+    @abstractmethod
+    def news(self) -> bool:
+        """Return whether anything seems to be new, cheaply."""
 
     async def on_event(self, event: events.Event) -> None:
-        """Have the threads wait until a key is answered."""
+        """Have the threads wait until a key is answered; look often for what it may lead to."""
+        if isinstance(event, events.InputEvent):
+            self.ticker.stir()
         if isinstance(event, events.Key | events.MouseDown | events.MouseScrollDown | events.MouseScrollUp):
             self.gate.shut()
             self._pressed = time.monotonic()
@@ -73,6 +109,7 @@ class BaseApp(App[int]):
         # Textual calls this for each frame. If a later version does not, the gate opens by itself.
         super()._display(screen, renderable)
         self.gate.open()
+        self.ticker.stir()  # what was drawn may have asked for something
 
     @property
     def main(self) -> Screen[Any]:

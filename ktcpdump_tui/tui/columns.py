@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
+
+from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +62,7 @@ _RARE: Final = frozenset(("pid", "skb", "netns", "found"))
 _WIDEST: Final = 200
 
 
-@dataclass
+@dataclass(slots=True)
 class ColumnChoice:
     """What the user chose: all columns in their ``order``, those ``hidden``, and ``widths`` set by hand."""
 

@@ -113,16 +113,14 @@ class Inspector(Pane):
         self.per_line = DUMP_BYTES[0]
 
     def compose(self) -> ComposeResult:
-        """Make the bar and the trees."""
+        """Make the bar and the trees, and show those there will be room for."""
+        self._room = self._sections(self.app.size.height - 1)
+        self._arrange()
         yield self._bar
         for name, title in SECTIONS:
             tree = self._trees[name]
             tree.border_title = title
             yield tree
-
-    def on_mount(self) -> None:
-        """Show what there is room for."""
-        self._arrange()
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -152,12 +150,16 @@ class Inspector(Pane):
 
     def on_resize(self, event: events.Resize) -> None:
         """Show more sections where there is room for more."""
-        room = max(1, min(3, (event.size.height - 1) // _SECTION_LINES))
+        room = self._sections(event.size.height)
         per_line = next((n for n in DUMP_BYTES if 4 * n + _BESIDE_DUMP <= event.size.width), DUMP_BYTES[-1])
         if (room, per_line) != (self._room, self.per_line):
             self._room, self.per_line = room, per_line
             self._arrange()
             self.post_message(self.Needed())
+
+    @staticmethod
+    def _sections(height: int) -> int:
+        return max(1, min(3, (height - 1) // _SECTION_LINES))
 
     def _arrange(self) -> None:
         shown = self.shown

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.postfilter import PostFilter
-from ktcpdump_tui.trace.saving import check_new
 from ktcpdump_tui.tui.background import Background
 
 if TYPE_CHECKING:
@@ -132,6 +131,8 @@ def job(
 
     Raises UsageError and UserError before anything is begun.
     """
+    from ktcpdump_tui.trace.saving import check_new
+
     name, selection = take_apart(argument)
     path = Path(name)
     if path.expanduser().is_dir():

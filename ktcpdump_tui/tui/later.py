@@ -12,6 +12,8 @@ _MODULES: Final = (
     "ktcpdump_tui.trace.values",
     "ktcpdump_tui.tui.highlight",
     "ktcpdump_tui.tui.command_runner",
+    "ktcpdump_tui.trace.saving",
+    "ktcpdump_tui.tui.quit_screen",
     "ktcpdump_tui.tui.compare_screen",
     "ktcpdump_tui.tui.help_screen",
     "ktcpdump_tui.tui.stops_screen",

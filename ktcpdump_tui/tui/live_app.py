@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.errors import UsageError, UserError
-from ktcpdump_tui.trace.saving import check_new
 from ktcpdump_tui.tui.disassembly import DisassemblyView
 from ktcpdump_tui.tui.keeping import Job, Keeping, job, take_apart
 from ktcpdump_tui.tui.probing import Probing, callees, function_at, went_to
 from ktcpdump_tui.tui.prompt import Prompt
-from ktcpdump_tui.tui.quit_screen import QuitScreen
 from ktcpdump_tui.tui.source_pane import SourcePane
 from ktcpdump_tui.tui.trace_app import TraceApp
 
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ktcpdump_tui.model import Instruction
-
-#: Seconds between looks at what was asked for.
-_LOOK: Final = 0.1
 
 
 class LiveApp(TraceApp):
@@ -38,9 +33,8 @@ class LiveApp(TraceApp):
         self._record_error: BaseException | None = None
 
     def on_mount(self) -> None:
-        """Look at what was asked for, now and then (TraceApp's own on_mount is called as well)."""
+        """Be ready to write files (TraceApp's own on_mount is called as well)."""
         self.keeping = Keeping(self, self.open_reader, self._written, self.fail)
-        self.set_interval(_LOOK, self._look)
         if self.control is not None:
             self.control.give_way(self.gate.pass_through)
 
@@ -48,6 +42,19 @@ class LiveApp(TraceApp):
         """End what is being written; nobody waits for the screen any more."""
         self.gate.open()
         self.keeping.close()
+
+    def news(self) -> bool:
+        """Return whether there is anything for ``beat`` to do."""
+        record_error = self.control.record_error if self.control is not None else None
+        asked = self.probing.busy or self.keeping.busy or record_error is not self._record_error
+        return asked or self.busy or self._status.changed()
+
+    def beat(self) -> None:
+        """Look what is new, and at what was asked for; again soon where a thread is at work."""
+        self._tick()
+        if self.busy:
+            self.ticker.stir()
+        self._look()
 
     def _look(self) -> None:
         if not self.shown:
@@ -79,6 +86,8 @@ class LiveApp(TraceApp):
         self.keeping.order(ordered)
 
     def _record(self, argument: str, *, force: bool) -> None:
+        from ktcpdump_tui.trace.saving import check_new
+
         if self.control is None:
             raise UsageError(
                 "this is a recorded trace: there is nothing to record", ":save FILE makes a copy"
@@ -111,6 +120,8 @@ class LiveApp(TraceApp):
 
     def leave(self) -> None:
         """End, after asking where a capture would be thrown away."""
+        from ktcpdump_tui.tui.quit_screen import QuitScreen
+
         if not self._would_lose() or isinstance(self.screen, QuitScreen):
             self.exit(0)
             return

@@ -34,14 +34,16 @@ class Navigator:
         self.across = False
         self._functions: dict[tuple[str | None, str], list[Instruction]] = {}
         self._plan: Sequence[Instruction] = ()
+        self._extent = (len(trace), trace.first_no)
 
     def refresh(self) -> bool:
         """Look whether the trace grew; return whether anything is to be shown anew."""
-        before = (len(self.trace), self.trace.first_no, self.trace.plan is self._plan)
         self.trace.refresh()
-        if self.trace.plan is not self._plan:
+        changed = self.trace.plan is not self._plan
+        if changed:
             self._read_plan()
-        changed = before != (len(self.trace), self.trace.first_no, True)
+        before, self._extent = self._extent, (len(self.trace), self.trace.first_no)
+        changed = changed or self._extent != before
         if changed:
             self.rows.refresh()
         return changed

@@ -6,11 +6,13 @@ Nothing is told by colour alone: every state that has a colour here also has a g
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
+
+from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -43,7 +45,7 @@ def _styles(text: str) -> dict[str, Style]:
     return {name.strip(): Style.parse(style.strip()) for name, style in pairs}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Palette:
     """The styles of one theme, by what they mean.
 

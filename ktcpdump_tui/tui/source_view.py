@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.tui.coverage import GLYPHS, FileMarks, short_count
 from ktcpdump_tui.tui.line_view import LineView, Part
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ktcpdump_tui.tui.highlight import Line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Document:
     """A source file ready to be shown.
 

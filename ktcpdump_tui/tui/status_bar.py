@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rich.text import Text
 from textual.widget import Widget
 
+from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.tui.line_view import palette_of, printable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Status:
     """All the status bar shows.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.model import ProbeState
 from ktcpdump_tui.trace.full_disk import DISK_FULL
 from ktcpdump_tui.tui.ports import CaptureState
@@ -31,6 +32,19 @@ class StatusSource:
         self._rate: float | None = None
         self._plan: Sequence[Instruction] = ()
         self._probes = (0, 0)
+        self._known: tuple[object, ...] = ()
+
+    def changed(self) -> bool:
+        """Return whether the trace or its capture is other than at the last call, or cannot be read."""
+        trace, control, before = self._trace, self._control, self._known
+        try:
+            trace.refresh()
+        except UserError:
+            return True
+        self._known = (len(trace), trace.first_no, trace.plan, trace.finished, trace.counts())
+        if control is not None:
+            self._known += (control.state, control.error)
+        return self._known != before
 
     def status(self, log: Log | None) -> Status:
         """Return how far everything is."""

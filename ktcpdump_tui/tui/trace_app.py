@@ -42,7 +42,6 @@ from ktcpdump_tui.tui.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from textual import events
     from textual.app import ComposeResult
 
     from ktcpdump_tui.model import Instruction
@@ -50,12 +49,6 @@ if TYPE_CHECKING:
     from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.ports import CaptureControl, Log, SourceProvider
     from ktcpdump_tui.tui.value_fields import Values
-
-#: Seconds between looks at the trace.
-TICK = 0.1
-
-#: Narrower or lower terminals show the list or the inspector, not both.
-LARGE = (100, 28)
 
 
 class TraceApp(BaseApp):
@@ -142,24 +135,18 @@ class TraceApp(BaseApp):
         self.texting = Background(self, "lines", self._texts.load, self._texts_loaded, self.fail)
         self._background.append(self.filter.start(self, self.filtered, self.fail))
         self._background += [self.decoding, self.loading, self.covering, self.texting]
-        self._table.focus()
         self._tick(first=True)
         if not self.navigator.current and self.navigator.rows.events:
             self.go(self.navigator.rows.number(0))
-        self._timer = self.set_interval(TICK, self._tick)
+        self.ticker.start()
         self.call_after_refresh(self.first_picture)
 
     def on_unmount(self) -> None:
         """End the threads."""
         self.painted.set()
+        self.ticker.stop()
         for background in self._background:
             background.close()
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Choose the layout for the size."""
-        large = event.size.width >= LARGE[0] and event.size.height >= LARGE[1]
-        self.main.set_class(large, "large")
-        self.main.set_class(not large, "compact")
 
     @abstractmethod
     async def entered(self, kind: str, text: str) -> None:
@@ -199,6 +186,7 @@ class TraceApp(BaseApp):
         try:
             changed = navigator.refresh() or first
             if changed:
+                self.ticker.stir()
                 self.filter.look()
             if self.trace.plan is not self._measured:
                 self._measured = self.trace.plan
@@ -213,7 +201,7 @@ class TraceApp(BaseApp):
             if (wanted := self._texts.wanted()) and not self.texting.busy:
                 self.texting.order(frozenset(wanted))
         except UserError as error:
-            self._timer.stop()
+            self.ticker.stop()
             self.fail(error)
         if self.control is not None:
             ended_by = self.control.error

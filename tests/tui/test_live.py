@@ -225,7 +225,7 @@ async def test_a_stop_is_gone_to_although_the_list_has_not_grown_so_far(debugger
     async with debugger(capture.path, control=Control()) as driver:
         await driver.enter(":1")
         await driver.enter(":b ip_demo_rcv+0")
-        driver.app._timer.stop()
+        driver.app.ticker.stop()
         driver.send("c")
         capture.packet()
         for _ in range(200):
