@@ -77,7 +77,9 @@ class LineView(ScrollView, can_focus=True):
         Binding("end", "move(1000000000)", "To the last line", show=False),
     ]
     DEFAULT_CSS = """
-    LineView { background: $background; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
+    LineView {
+        background: $background; overflow: scroll; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
+    }
     """
 
     line_count = 0
@@ -91,8 +93,8 @@ class LineView(ScrollView, can_focus=True):
         self.line_count = count
         size = Size(width, count)
         if self.virtual_size != size:
-            # A plain assignment has all panes laid out anew, which is most of what a key costs. That is still
-            # done where the scroll bar, which takes room, comes or goes.
+            # A plain assignment has all panes laid out anew, which is most of what a key costs. So has a
+            # scroll bar that comes or goes, also one that takes no room: they have their place always.
             self.set_reactive(LineView.virtual_size, size)
             self._scroll_update(size)
 

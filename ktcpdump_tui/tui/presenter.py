@@ -111,7 +111,7 @@ class Presenter:
             return self._variables(event, opened)
         if name == "watch":
             return tuple(self._watch(text, event, opened) for text in order.watches) or (
-                Field("no watch expressions", "press w to add one, for instance iph->ttl", tone=Tone.ABSENT),
+                Field("no watch expressions", "w adds one, for instance iph->ttl", tone=Tone.ABSENT),
             )
         return self._identity(self._trace, event)
 

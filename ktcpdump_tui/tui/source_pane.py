@@ -66,6 +66,20 @@ class SourcePane(Pane):
         self.query_one(Breadcrumb).show(instruction, level)
         self.disassembly.show(function, instruction)
 
+    def look_for(self, file: str) -> None:
+        """Say that a file's text is being looked for; below the notice that one is missing, say nothing yet.
+
+        Where one is missing the next mostly is too. To come back to the text, and to leave it again, has all
+        panes laid out and drawn anew.
+        """
+        said = f"looking for {file} …"
+        document = Document(file, file, (said,), (((said, "dim"),),))
+        if self.has_class("missing"):
+            self.view.show_document(document)
+        else:
+            self.show_document(document)
+        self.view.show_position(0)
+
     def show_document(self, document: Document) -> None:
         """Show a file's text."""
         self._leave_missing()
@@ -75,8 +89,11 @@ class SourcePane(Pane):
         if document is not self.view.document:
             self.view.show_document(document)
 
-    def show_missing(self, message: str, remedy: str) -> None:
-        """Say why there is no text, and show the instructions instead."""
+    def show_missing(self, message: str, remedy: str, file: str = "") -> None:
+        """Say why there is no text (of ``file``, where one is known), and show the instructions instead."""
+        if file and self.view.document.file != file:
+            self.view.show_document(Document(file, file))
+            self.view.show_position(0)
         self._notice(message, remedy)
         had_focus = self.view.has_focus
         self.add_class("missing")
@@ -95,7 +112,8 @@ class SourcePane(Pane):
         notice = self.query_one("#notice", Static)
         notice.update(text, layout=False)
         width, height = notice.content_size
-        if not height or notice.get_content_height(self.size, self.app.size, width) != height:
+        # It grows, and shrinks when it comes the next time.
+        if not height or notice.get_content_height(self.size, self.app.size, width) > height:
             notice.refresh(layout=True)
 
     def _leave_missing(self) -> None:

@@ -30,7 +30,6 @@ from ktcpdump_tui.tui.ports import CaptureState
 from ktcpdump_tui.tui.presenter import Content, Order, Presenter, values_of
 from ktcpdump_tui.tui.prompt import Prompt
 from ktcpdump_tui.tui.source_pane import SourcePane
-from ktcpdump_tui.tui.source_view import Document
 from ktcpdump_tui.tui.sources import Documents, no_line
 from ktcpdump_tui.tui.splitter import Splitter
 from ktcpdump_tui.tui.status_bar import StatusBar
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from ktcpdump_tui.trace.postfilter import Predicate
     from ktcpdump_tui.trace.trace import Trace
     from ktcpdump_tui.tui.ports import CaptureControl, Log, SourceProvider
+    from ktcpdump_tui.tui.source_view import Document
     from ktcpdump_tui.tui.value_fields import Values
 
 
@@ -275,13 +275,10 @@ class TraceApp(BaseApp):
         self._wanted = (file, line, column, inner, browse)
         found = self._documents.known(file)
         if found is None:
-            pane.show_document(
-                Document(file, file, (f"looking for {file} …",), (((f"looking for {file} …", "dim"),),))
-            )
-            pane.view.show_position(0)
+            pane.look_for(file)
             self.loading.order(file)
         elif isinstance(found, Missing):
-            pane.show_missing(found.message, found.remedy)
+            pane.show_missing(found.message, found.remedy, file)
         else:
             pane.show_document(found)
             if browse:

@@ -14,7 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from textual import events
+from textual._compositor import Compositor
 from textual.keys import _character_to_key, key_to_character
+from textual.screen import Screen
 from tui_capture import Capture, write_sources
 
 from ktcpdump_tui.debuginfo.source import SourceFinder
@@ -169,3 +171,18 @@ def debugger(source_tree):
                 yield driver
 
     return run
+
+
+@pytest.fixture
+def layouts(monkeypatch):
+    """A list that grows by what is laid out, or drawn as a whole."""
+    found = []
+    for cls, name in ((Screen, "_refresh_layout"), (Compositor, "render_full_update")):
+        plain = getattr(cls, name)
+
+        def watched(self, *arguments, plain=plain, name=name, **named):
+            found.append(name)
+            return plain(self, *arguments, **named)
+
+        monkeypatch.setattr(cls, name, watched)
+    return found

@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from textual._compositor import Compositor
-from textual.screen import Screen
 
 from ktcpdump_tui.tui import banner as banner_module
 from ktcpdump_tui.tui.banner import Banner
-
-
-@pytest.fixture
-def layouts(monkeypatch):
-    """A list that grows by what is laid out, or drawn as a whole."""
-    found = []
-    for cls, name in ((Screen, "_refresh_layout"), (Compositor, "render_full_update")):
-        plain = getattr(cls, name)
-
-        def watched(self, *arguments, plain=plain, name=name, **named):
-            found.append(name)
-            return plain(self, *arguments, **named)
-
-        monkeypatch.setattr(cls, name, watched)
-    return found
 
 
 async def test_a_notice_comes_and_goes_without_a_layout(debugger, recorded, layouts, monkeypatch):

@@ -1,0 +1,49 @@
+"""What a key shows is drawn where it is: nothing has all panes laid out, which takes longer than the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ktcpdump_tui.debuginfo.source import SourceFinder
+
+TRACE = Path(__file__).parents[1] / "data" / "four-ways-6.12.ktrace"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_stepping_through_files_without_source_lays_nothing_out(debugger, layouts, size):
+    async with debugger(TRACE, size=size, sources=SourceFinder([], release="6.12")) as driver:
+        await driver.enter(":60")
+        layouts.clear()
+        files = set()
+        for key in ("s",) * 12 + ("n",) * 6 + ("j", "k", "N", "S", "G", "g", "pagedown"):
+            await driver.press(key)
+            files.add(driver.app.instruction().source.file)
+            assert driver.app.source_file == driver.app.instruction().source.file
+            assert driver.app.query_one("#disassembly").display
+        assert len(files) > 2, "through headers too"
+        assert not layouts
+        assert f"no source for {driver.app.source_file}" in driver.text("#notice")
+
+
+async def test_stepping_through_known_files_lays_nothing_out(debugger, recorded, layouts):
+    async with debugger(recorded, size=(120, 40)) as driver:
+        await driver.press("s", "g")
+        layouts.clear()
+        for key in ("s", "n", "s", "s", "N", "S", "j", "k", "G", "g"):
+            await driver.press(key)
+        assert not layouts
+
+
+async def test_values_that_come_and_go_lay_nothing_out(debugger, recorded, layouts):
+    """A section with more lines than the screen has a scroll bar, and one with fewer a place for it."""
+    async with debugger(recorded, size=(120, 40)) as driver:
+        await driver.press("3")
+        tree = driver.app.query_one("#section-registers")
+        fields = tree._fields
+        layouts.clear()
+        for shown in (fields[:2], fields * 4, fields[:2], fields):
+            tree.show(shown)
+            await driver.until()
+        assert not layouts
