@@ -36,7 +36,7 @@ _LATE: Final = 2_000_000_000
 _NEVER: Final = -(1 << 63)
 
 #: Looks for dropped packets take no more than this share of the time, where one takes longer than _LOOK s.
-_SHARE: Final = 0.05
+_SHARE: Final = 0.01
 _LOOK: Final = 0.001
 
 
@@ -215,7 +215,7 @@ class PacketTable(Sequence[Packet]):
         """Return (last event's number, id) of the dropped packets that have events, by number (i64).
 
         Unless the trace is ``whole``, a packet that ends more than _UNSETTLED packets after it began may be
-        missing yet, and of thousands of packets those dropped in the last tenths of a second: a trace of
+        missing yet, and of thousands of packets those dropped in the last half second: a trace of
         millions is not gone through again for each refresh, only what ended since the last one.
         """
         if self._drops_stale:

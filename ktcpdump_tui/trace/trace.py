@@ -17,7 +17,7 @@ from ktcpdump_tui.trace.layout import event_dtype
 from ktcpdump_tui.trace.losses import LOSS, apply_fixes
 from ktcpdump_tui.trace.nearest import packet_start
 from ktcpdump_tui.trace.packets import DropNamesReader, PacketTable
-from ktcpdump_tui.trace.tally import MAX_INSNS
+from ktcpdump_tui.trace.plans import Plans
 from ktcpdump_tui.trace.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Trace:
         self.plan: Sequence[Instruction] = []
         self._lines: lines.PlanLines | None = None
         self._plan_version = 0
+        self._plans: Plans = like._plans if like else Plans()
         self._removed_lost = 0
         self._counts: dict[str, int] = {}
         self._fixes: dict[int, int] = {}
@@ -117,7 +118,7 @@ class Trace:
             self._fixes[no], self._last_fix = lost, number
         try:
             if meta.get("plan_version", 0) != self._plan_version:
-                self._read_plan()
+                self.plan = self._plans.read(meta["plan_version"], self._db)
                 self._plan_version = meta["plan_version"]
             self._removed_lost = int(meta.get("removed_lost", 0))
             if "summary" in meta:
@@ -391,10 +392,3 @@ class Trace:
             return records.header_from_json(row[0])
         except (ValueError, TypeError) as error:
             raise self._db.damaged(f"its header: {error}") from error
-
-    def _read_plan(self) -> None:
-        row = self._db.one("SELECT data FROM plan")
-        plan = records.plan_from_json(codec.decompress(row[0])) if row else []
-        if len(plan) > MAX_INSNS:
-            raise ValueError(f"a plan of {len(plan)} instructions")
-        self.plan = plan

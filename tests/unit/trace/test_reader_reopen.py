@@ -15,7 +15,7 @@ def test_another_reader_of_a_whole_trace_shares_what_was_read_and_shows_the_same
         assert other._events.blocks[0] is trace._events.blocks[0] or len(trace._events.blocks) == 1
         assert len(other) == len(trace)
         assert other.hits().tolist() == trace.hits().tolist()
-        assert other.plan == trace.plan
+        assert other.plan is trace.plan
         for no in (1, 600, 1232):
             assert other.event(no) == trace.event(no)
         for packet in (1, 2, 3, 4):
