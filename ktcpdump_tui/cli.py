@@ -72,8 +72,11 @@ def _dispatch(options: Options) -> int:
     _check_places(options)
     _check_words(options)
     if options.replay not in (None, "-"):
+        gc.disable()  # imports make no garbage, and what they make stays
         from ktcpdump_tui.commands.replay import replay
 
+        gc.freeze()
+        gc.enable()
         return replay(options)
     session = _session(options)
     try:

@@ -52,7 +52,7 @@ def _first_init(cls: Any, *, frozen: bool) -> Callable[..., None]:
 
 def _compiled_init(cls: Any, *, frozen: bool) -> Callable[..., None]:
     """Return what ``dataclass`` would make: parameters are all fields, in order, with their defaults."""
-    known: dict[str, Any] = {"_set": object.__setattr__, "_missing": dataclasses.MISSING}
+    known: dict[str, Any] = {"_missing": dataclasses.MISSING}
     parameters, lines = ["self"], []
     for field in dataclasses.fields(cls):
         name = field.name
@@ -68,7 +68,8 @@ def _compiled_init(cls: Any, *, frozen: bool) -> Callable[..., None]:
             parameters.append(name)
         else:
             continue  # __post_init__ sets it
-        lines.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
+        known[f"_set_{name}"] = getattr(cls, name).__set__  # of the slot: object.__setattr__ looks for it
+        lines.append(f"_set_{name}(self, {value})" if frozen else f"self.{name} = {value}")
     if hasattr(cls, "__post_init__"):
         lines.append("self.__post_init__()")
     text = f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"])

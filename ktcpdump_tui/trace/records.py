@@ -123,14 +123,24 @@ def plan_from_json(text: str | bytes) -> list[Instruction]:
         order = [at[name] for name in FIELDS]
         frames: dict[tuple[int, int, int], InlineFrame] = {}
         lines: dict[tuple[int, int, int, int], SourceLine] = {}
+        rules: dict[tuple[int, int, int], FrameRule] = {}
+        # Calling an enum takes as long as making an instruction does.
+        flows, probes = {one.value: one for one in Flow}, {one.value: one for one in ProbeState}
         plan = []
+        in_order = order == list(range(len(FIELDS)))
         for index, stored_row in enumerate(stored["rows"]):
-            row = [stored_row[position] for position in order]
+            row = stored_row if in_order else [stored_row[position] for position in order]
             source = None
             if row[9] is not None:
                 key = tuple(row[9])
                 source = lines.get(key) or lines.setdefault(
                     key, SourceLine(strings[key[0]], key[1], key[2], bool(key[3]))
+                )
+            rule = None
+            if row[11]:
+                numbers = tuple(row[11])
+                rule = rules.get(numbers) or rules.setdefault(
+                    numbers, FrameRule(numbers[0], numbers[1], bool(numbers[2]))
                 )
             chain = []
             for level in row[10]:
@@ -148,13 +158,13 @@ def plan_from_json(text: str | bytes) -> list[Instruction]:
                     module=strings[row[3]],
                     code=bytes.fromhex(row[4]),
                     text=strings[row[5]],
-                    flow=Flow(strings[row[6]]),
+                    flow=flows[strings[row[6]]],
                     target=row[7],
                     call=strings[row[8]],
                     source=source,
                     inlined_by=tuple(chain),
-                    frame=FrameRule(row[11][0], row[11][1], bool(row[11][2])) if row[11] else None,
-                    probe=ProbeState(strings[row[12]]),
+                    frame=rule,
+                    probe=probes[strings[row[12]]],
                     refusal=strings[row[13]],
                 )
             )

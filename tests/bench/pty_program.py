@@ -13,6 +13,7 @@ import re
 import select
 import signal
 import struct
+import tempfile
 import termios
 import threading
 import time
@@ -44,6 +45,8 @@ class PtyProgram:
     def __init__(self, command: Sequence[str], size: tuple[int, int]) -> None:
         self.frames: list[Frame] = []
         self._news = threading.Condition()
+        self._kept = tempfile.TemporaryDirectory()
+        kept = self._kept.name
         self.started = time.perf_counter()
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
@@ -52,6 +55,8 @@ class PtyProgram:
             # A program's modules are compiled once, not at each start.
             for unwanted in ("NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
                 os.environ.pop(unwanted, None)
+            # Breakpoints of the run before, and of the user, would be taken up.
+            os.environ |= {"XDG_CONFIG_HOME": kept, "XDG_STATE_HOME": kept}
             os.execvp(command[0], list(command))
         self._thread = threading.Thread(target=self._read, name="terminal", daemon=True)
         self._thread.start()
@@ -123,3 +128,4 @@ class PtyProgram:
         os.waitpid(self.pid, 0)
         self._thread.join()
         os.close(self._fd)
+        self._kept.cleanup()
