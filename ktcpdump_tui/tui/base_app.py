@@ -40,6 +40,12 @@ class PanesScreen(MainScreen):
     """The screen with the panes; the list has the keyboard at first."""
 
     AUTO_FOCUS = "#trace"
+    _begun = False
+
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
+        """Leave the styles as they are at first: they were worked out when the panes were made, just now."""
+        event.refresh_styles = event.refresh_styles and self._begun
+        self._begun = True
 
     def choose_layout(self, size: Size) -> None:
         """Choose the layout for a size: small terminals show the list or the inspector, not both."""

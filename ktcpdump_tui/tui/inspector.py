@@ -115,7 +115,7 @@ class Inspector(Pane):
     def compose(self) -> ComposeResult:
         """Make the bar and the trees, and show those there will be room for."""
         self._room = self._sections(self.app.size.height - 1)
-        self._arrange()
+        self._arrange(update=False)
         yield self._bar
         for name, title in SECTIONS:
             tree = self._trees[name]
@@ -161,11 +161,11 @@ class Inspector(Pane):
     def _sections(height: int) -> int:
         return max(1, min(3, (height - 1) // _SECTION_LINES))
 
-    def _arrange(self) -> None:
+    def _arrange(self, *, update: bool = True) -> None:
         shown = self.shown
         for name, tree in self._trees.items():
             tree.display = name in shown
-            tree.set_class(len(shown) > 1, "titled")
+            tree.set_class(len(shown) > 1, "titled", update=update)
         self._bar.show(shown, self._bar.note)
 
     def on_section_bar_chosen(self, message: SectionBar.Chosen) -> None:
