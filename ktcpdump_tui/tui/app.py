@@ -189,9 +189,13 @@ class DebuggerApp(FindApp, KeptApp, DropApp, CompareApp, LiveApp):
 
     def action_section(self, number: int) -> None:
         """Show a section of the inspector."""
+        inspector, name = self.main.query_one(Inspector), NAMES[number - 1]
+        if self.main.has_class("inspecting") and inspector.display:
+            inspector.choose(name)
+            return
         self.main.add_class("inspecting")
         self.main.remove_class("closed")
-        self.call_after_refresh(self.main.query_one(Inspector).choose, NAMES[number - 1])
+        self.call_after_refresh(inspector.choose, name)
 
     def action_zoom(self) -> None:
         """Show the focused pane alone, or all."""

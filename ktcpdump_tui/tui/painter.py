@@ -8,7 +8,7 @@ list's and the status line: that rectangle is the whole screen.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from textual._compositor import ChopsUpdate, Compositor
 from textual.geometry import Region
@@ -17,7 +17,13 @@ from textual.screen import Screen
 
 if TYPE_CHECKING:
     from textual.strip import Strip
+    from textual.timer import Timer
     from textual.widget import Widget
+
+
+#: Seconds between two frames at least. Textual's 1/60 is what the answer to a key waits where something else
+#: (the rate, a count) was drawn just before.
+FRAME: Final = 0.005
 
 
 class Painter(Compositor):
@@ -92,3 +98,11 @@ class MainScreen(Screen[Any]):
     def __init__(self) -> None:
         super().__init__(id="_default")
         self._compositor = Painter()
+        self._frames: Timer | None = None
+
+    @property
+    def _update_timer(self) -> Timer:
+        """The timer that draws; it is stopped while there is nothing to draw."""
+        if self._frames is None:
+            self._frames = self.set_interval(FRAME, self._on_timer_update, name="frames", pause=True)
+        return self._frames

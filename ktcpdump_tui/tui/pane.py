@@ -6,15 +6,18 @@ from textual.containers import Vertical
 
 
 class Pane(Vertical):
-    """Carries the class ``focused`` while one of its widgets has the focus.
+    """Its first widget, the header, carries the class ``focused`` while one of its widgets has the focus.
 
-    The pseudo-class :focus-within changes without the styles of the widgets inside being worked out anew.
+    A class of the pane's own would have the styles of all widgets inside worked out anew, which takes longer
+    than to draw what a key shows. (The pseudo-class :focus-within changes without the header's.)
     """
 
     def on_descendant_focus(self) -> None:
         """Mark the header."""
-        self.add_class("focused")
+        self.children[0].add_class("focused")
 
     def on_descendant_blur(self) -> None:
-        """Unmark it."""
-        self.remove_class("focused")
+        """Unmark it, unless the focus went to another widget inside."""
+        focused = self.screen.focused
+        if focused is None or self not in focused.ancestors_with_self:
+            self.children[0].remove_class("focused")

@@ -47,3 +47,36 @@ async def test_values_that_come_and_go_lay_nothing_out(debugger, recorded, layou
             tree.show(shown)
             await driver.until()
         assert not layouts
+
+
+async def test_the_headers_say_where_the_keyboard_is(debugger, recorded):
+    async with debugger(recorded, size=(120, 40)) as driver:
+
+        def marked():
+            headers = ("Breadcrumb", "TraceHeader", "SectionBar")
+            return [name for name in headers if driver.app.query_one(name).has_class("focused")]
+
+        assert marked() == ["TraceHeader"]
+        for key in ("3", "4", "5"):
+            await driver.press(key)
+            assert marked() == ["SectionBar"]
+        await driver.press(":")
+        assert marked() == []
+        await driver.press("escape")
+        assert marked() == ["SectionBar"]
+
+
+async def test_a_section_that_is_chosen_has_the_styles_of_few_widgets_worked_out(
+    debugger, recorded, monkeypatch
+):
+    async with debugger(recorded, size=(120, 40)) as driver:
+        await driver.press("3", "4", "3")
+        sheet, worked_out = driver.app.stylesheet, []
+        plain = sheet.apply
+        monkeypatch.setattr(
+            sheet, "apply", lambda node, **named: (worked_out.append(node), plain(node, **named))
+        )
+        await driver.press("4")
+        assert driver.app.focused.id == "section-variables"
+        everything = len(list(driver.app.screen.walk_children()))
+        assert len(worked_out) < everything / 4, worked_out
