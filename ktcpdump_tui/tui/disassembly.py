@@ -70,16 +70,29 @@ class DisassemblyView(LineView):
     def show(self, instructions: Sequence[Instruction], current: Instruction) -> None:
         """Show a function's instructions, and the one being executed."""
         same, before, top = instructions is self.instructions, self.current, self.scroll_offset.y
+        beside = self._beside() if same else []
         self.instructions, self.current = instructions, current
         if not same:
             self._lay_out()
         place = self._row_of(current)
+        left = {self.cursor, self._row_of(before) if same and before is not None else place}
         self.cursor = place
         self.show_line(place, margin=2)
-        if not same or before is None or before.source != current.source or self.scroll_offset.y != top:
+        if not same or self.scroll_offset.y != top:
             self.refresh()
         else:
-            self.refresh_only({place, self._row_of(before)})
+            rows = enumerate(zip(beside, self._beside(), strict=True), top)
+            self.refresh_only({place, *left, *(y for y, (old, new) in rows if old != new)})
+
+    def _beside(self) -> list[bool]:
+        """Tell of each visible row whether it is an instruction of the current one's source line."""
+        rows = self._rows[self.scroll_offset.y : self.scroll_offset.y + self.page_lines]
+        return [not isinstance(row, SourceRow) and self._is_beside(row) for row in rows]
+
+    def _is_beside(self, instruction: Instruction) -> bool:
+        source = self.current.source if self.current is not None else None
+        own = instruction.source
+        return source is not None and own is not None and (own.file, own.line) == (source.file, source.line)
 
     def mix(self, wanted: bool) -> None:
         """Put source lines between the instructions, or not."""
@@ -160,16 +173,13 @@ class DisassemblyView(LineView):
         return parts
 
     def _instruction(self, instruction: Instruction, *, here: bool) -> list[Part]:
-        palette, current = self.palette, self.current
+        palette = self.palette
         hits, ours = self._count(self._hits, instruction), self._count(self._packet_hits, instruction)
         glyph, style = self._state(instruction, hits)
-        source = current.source if current is not None else None
-        own = instruction.source
-        beside = source is not None and own is not None and (own.file, own.line) == (source.file, source.line)
         mnemonic, _, operands = instruction.text.partition(" ")
         parts: list[Part] = [
             ("▶" if here else " ", palette["marker"]),
-            ("│" if beside else " ", palette["accent"]),
+            ("│" if self._is_beside(instruction) else " ", palette["accent"]),
             (f"{'+' + str(instruction.offset):>6} ", palette["number"]),
             (f"{short_count(ours) if ours else '':>4} ", palette["accent"]),
             (f"{short_count(hits) if hits else '':>4} ", palette["hits"]),

@@ -80,3 +80,21 @@ async def test_a_section_that_is_chosen_has_the_styles_of_few_widgets_worked_out
         assert driver.app.focused.id == "section-variables"
         everything = len(list(driver.app.screen.walk_children()))
         assert len(worked_out) < everything / 4, worked_out
+
+
+@pytest.mark.parametrize("source", [True, False])
+async def test_what_is_drawn_line_by_line_is_what_would_be_drawn_as_a_whole(debugger, recorded, source):
+    path, options = (recorded, {}) if source else (TRACE, {"sources": SourceFinder([], release="6.12")})
+    async with debugger(path, size=(120, 40), **options) as driver:
+
+        def picture():
+            strips = driver.app.screen._compositor.render_strips()
+            return [[(segment.text, str(segment.style)) for segment in strip] for strip in strips]
+
+        await driver.press("tab", "d")
+        for key in (*"ssn", "up", "up", *"snnsNS", "down", *"sjkGgmcb", "pagedown", *"sn"):
+            await driver.press(key)
+            kept = picture()
+            for widget in driver.app.screen.walk_children():
+                widget._styles_cache.clear()
+            assert kept == picture(), key
