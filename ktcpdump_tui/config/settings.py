@@ -14,7 +14,6 @@ reverse-step = ["shift+f7", "S"]
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -71,6 +70,8 @@ def load_settings(path: Path | None = None) -> Settings:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         return Settings(path=path, problems=(f"{path}:{line}: this is not UTF-8",))
+    import tomllib  # most have no such file
+
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

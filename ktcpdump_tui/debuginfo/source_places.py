@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -84,6 +83,8 @@ class Packed:
             raise UserError(f"cannot read the source tarball {path}: {error.strerror}") from error
         key = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
         self._size = status.st_size
+        import hashlib
+
         self._cache = cache_folder() / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def read(self, name: str) -> bytes | None:
@@ -162,8 +163,6 @@ class Packed:
 
 def open_place(path: Path, progress: Progress) -> Place:
     """Return the place a ``-s`` option names; raises UserError if it is neither tree nor tarball."""
-    from ktcpdump_tui.debuginfo.tarball import is_tarball
-
     if path.is_dir():
         return Tree(path)
     if path.is_file() and is_tarball(path):
@@ -174,10 +173,16 @@ def open_place(path: Path, progress: Progress) -> Place:
     raise UserError(f"the source {path} {what}", "give -s a kernel source tree or its tarball")
 
 
+def is_tarball(path: Path) -> bool:
+    """Tell by the name whether a path is a tarball that tarball.py reads."""
+    return any(
+        path.name.endswith(ending)
+        for ending in (".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
+    )
+
+
 def usual_places(release: str, system: Path, progress: Progress) -> list[Place]:
     """Return the places where distributions put the source of kernel ``release``, below ``system``."""
-    from ktcpdump_tui.debuginfo.tarball import is_tarball
-
     version = re.match(r"\d+\.\d+", release)
     if version is None:
         return []

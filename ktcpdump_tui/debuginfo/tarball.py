@@ -48,14 +48,6 @@ _XZ_MAGIC: Final = b"\xfd7zXZ\x00"
 _XZ_FOOTER_MAGIC: Final = b"YZ"
 
 
-def is_tarball(path: Path) -> bool:
-    """Tell by the name whether a path is a tarball this module reads."""
-    return any(
-        path.name.endswith(ending)
-        for ending in (".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class XzBlock:
     """A block of an .xz file: where it is in the file and where it begins in the data, in bytes."""
