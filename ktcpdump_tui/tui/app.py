@@ -190,7 +190,10 @@ class DebuggerApp(FindApp, KeptApp, DropApp, CompareApp, LiveApp):
     def action_section(self, number: int) -> None:
         """Show a section of the inspector."""
         inspector, name = self.main.query_one(Inspector), NAMES[number - 1]
-        if self.main.has_class("inspecting") and inspector.display:
+        if inspector.display:
+            self.main.add_class(
+                "inspecting", update=False
+            )  # nothing looks different now; in a small terminal it will
             inspector.choose(name)
             return
         self.main.add_class("inspecting")

@@ -7,6 +7,7 @@ list's and the status line: that rectangle is the whole screen.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 #: Seconds between two frames at least. Textual's 1/60 is what the answer to a key waits where something else
 #: (the rate, a count) was drawn just before.
 FRAME: Final = 0.005
+
+#: Rounds of the event loop from a widget that asks to be drawn to the screen that hears of it, and some.
+_HOPS: Final = 8
 
 
 class Painter(Compositor):
@@ -104,5 +108,11 @@ class MainScreen(Screen[Any]):
     def _update_timer(self) -> Timer:
         """The timer that draws; it is stopped while there is nothing to draw."""
         if self._frames is None:
-            self._frames = self.set_interval(FRAME, self._on_timer_update, name="frames", pause=True)
+            self._frames = self.set_interval(FRAME, self._draw, name="frames", pause=True)
         return self._frames
+
+    async def _draw(self) -> None:
+        """Draw when all that is to be drawn is known: a key's widgets tell the screen one after another."""
+        for _ in range(_HOPS):
+            await asyncio.sleep(0)
+        self._on_timer_update()

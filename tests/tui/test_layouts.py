@@ -98,3 +98,13 @@ async def test_what_is_drawn_line_by_line_is_what_would_be_drawn_as_a_whole(debu
             for widget in driver.app.screen.walk_children():
                 widget._styles_cache.clear()
             assert kept == picture(), key
+
+
+async def test_a_section_chosen_on_a_large_terminal_is_there_when_it_gets_small(debugger, recorded):
+    async with debugger(recorded, size=(120, 40)) as driver:
+        await driver.press("3")
+        await driver.pilot.resize_terminal(80, 24)
+        await driver.until(lambda: driver.app.main.has_class("compact"))
+        assert "3Regs" in driver.text().replace(" ", "")
+        assert driver.app.query_one("#section-registers").region.height > 5
+        assert driver.app.focused.id == "section-registers"
