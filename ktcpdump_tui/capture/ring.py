@@ -61,13 +61,14 @@ class RowRing(Ring):
         super().__init__(fd, size)
         self.row = row
         self._stride = HEADER_BYTES + aligned(row.itemsize)
+        self._none = np.empty(0, row)
 
     def read(self, most: int = 1 << 16) -> npt.NDArray[Any]:
         """Return up to ``most`` finished rows as a one-dimensional array of ``row``, and consume them."""
         consumed = self._consumer.value
         count = min((int(self._producer[0]) - consumed) // self._stride, most)
         if count <= 0:
-            return np.empty(0, self.row)
+            return self._none
         start = consumed % self.size
         # A batch may go once round the end: the second mapping makes it contiguous.
         count = min(count, self.size // self._stride)

@@ -109,7 +109,9 @@ class Worker(threading.Thread):
             if moved == 0:
                 if stopping:
                     break
-                self._stop_asked.wait(idle)
+                time.sleep(
+                    idle
+                )  # half of what waiting for _stop_asked takes; who stops waits this much longer
         if self._watch is not None:
             self._report()
         self._sink.flush()
