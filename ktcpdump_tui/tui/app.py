@@ -191,9 +191,8 @@ class DebuggerApp(FindApp, KeptApp, DropApp, CompareApp, LiveApp):
         """Show a section of the inspector."""
         inspector, name = self.main.query_one(Inspector), NAMES[number - 1]
         if inspector.display:
-            self.main.add_class(
-                "inspecting", update=False
-            )  # nothing looks different now; in a small terminal it will
+            # Nothing looks different by it now: only in a terminal that gets small.
+            self.main.add_class("inspecting", update=False)
             inspector.choose(name)
             return
         self.main.add_class("inspecting")
