@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import time
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 #: Seconds between looks for garbage among all objects, and after the last key.
 _COLLECT: Final = 60.0
 _QUIET: Final = 2.0
+
+#: Seconds in which a frame is written to the terminal.
+_WRITING: Final = 0.003
 
 #: Columns and lines that both need.
 LARGE: Final = (100, 28)
@@ -114,7 +118,8 @@ class BaseApp(App[int]):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         # Textual calls this for each frame. If a later version does not, the gate opens by itself.
         super()._display(screen, renderable)
-        self.gate.open()
+        # A thread of Textual's writes it, and needs the interpreter for that.
+        asyncio.get_running_loop().call_later(_WRITING, self.gate.open, self.gate.turn)
         self.ticker.stir()  # what was drawn may have asked for something
 
     @property

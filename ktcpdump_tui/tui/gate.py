@@ -19,14 +19,18 @@ class Gate:
     def __init__(self) -> None:
         self._open = threading.Event()
         self._open.set()
+        #: How often it was shut.
+        self.turn = 0
 
     def shut(self) -> None:
         """Have the others wait. Called in the interface's thread."""
+        self.turn += 1
         self._open.clear()
 
-    def open(self) -> None:
-        """Let the others go on: a frame was drawn."""
-        self._open.set()
+    def open(self, turn: int | None = None) -> None:
+        """Let the others go on: a frame was drawn. With ``turn`` only if it was not shut again since."""
+        if turn is None or turn == self.turn:
+            self._open.set()
 
     def pass_through(self) -> None:
         """Wait until the gate is open, or has been shut for long. Called in the other threads."""
