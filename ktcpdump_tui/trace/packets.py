@@ -35,9 +35,8 @@ _UNSETTLED: Final = 20_000
 _LATE: Final = 2_000_000_000
 _NEVER: Final = -(1 << 63)
 
-#: Looks for dropped packets take no more than this share of the time, where one takes longer than _LOOK s.
+#: Looks for dropped packets among more than these take no more than this share of the time.
 _SHARE: Final = 0.01
-_LOOK: Final = 0.001
 
 
 class DropNames:
@@ -215,12 +214,12 @@ class PacketTable(Sequence[Packet]):
         """Return (last event's number, id) of the dropped packets that have events, by number (i64).
 
         Unless the trace is ``whole``, a packet that ends more than _UNSETTLED packets after it began may be
-        missing yet, and of thousands of packets those dropped in the last half second: a trace of
+        missing yet, and of more packets than that those dropped in the last half second: a trace of
         millions is not gone through again for each refresh, only what ended since the last one.
         """
         if self._drops_stale:
             begun = time.monotonic()
-            if not whole and begun < self._drops_next:
+            if not whole and begun < self._drops_next and len(self) > _UNSETTLED:
                 return self._drops[:, :2]
             self._drops_stale = False
             known, since, ended = self._drops, -1, _NEVER
@@ -234,8 +233,7 @@ class PacketTable(Sequence[Packet]):
             )
             drops = np.concatenate((known[known[:, 2] <= ended], np.array(rows, "<i8").reshape(-1, 3)))
             self._drops = drops[np.argsort(drops[:, 0], kind="stable")]
-            took = time.monotonic() - begun
-            self._drops_next = begun + took / _SHARE if took > _LOOK else 0.0
+            self._drops_next = begun + (time.monotonic() - begun) / _SHARE
         return self._drops[:, :2]
 
     def neighbour(self, number: int, reverse: bool = False) -> tuple[int, int] | None:

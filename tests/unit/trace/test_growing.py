@@ -116,7 +116,6 @@ def test_drops_are_found_while_the_trace_grows(tmp_path):
             writer.write_events(rows[10:])  # the last events come behind the packet's end
             writer.flush()
             trace.refresh()
-            trace._packets._drops_next = 0.0
             wanted = [(20 * number, number) for number in range(3, packet + 1, 3)]
             assert [tuple(drop) for drop in trace.drops().tolist()] == wanted
         writer.close(Summary(39 * 20, 39, 2, 2, 0))
