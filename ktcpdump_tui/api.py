@@ -61,9 +61,9 @@ Everything, or some events, as a file in the format of its suffix (.pcap, .pcapn
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace import trace as store
 
 if TYPE_CHECKING:

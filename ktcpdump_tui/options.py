@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ktcpdump_tui import __version__, options_values
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.options_help import DESCRIPTION, EPILOG, GROUPS
 
 if TYPE_CHECKING:

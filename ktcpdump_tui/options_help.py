@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-from ktcpdump_tui.lean import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,13 @@ import errno
 import fcntl
 import os
 import struct
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from ktcpdump_tui.capture import owners
 from ktcpdump_tui.capture.expedite import expedited, restore
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel.tracefs import find_tracefs
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

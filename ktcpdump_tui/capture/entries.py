@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui import arch
 from ktcpdump_tui.capture.program import POINTER_TO, InstructionEntry, InstructionFlag
 from ktcpdump_tui.kernel.text import NOP5
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import FrameRule, Instruction, ProbeState
 
 if TYPE_CHECKING:

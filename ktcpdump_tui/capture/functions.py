@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ktcpdump_tui.capture.resolve import Target
@@ -9,7 +10,6 @@ from ktcpdump_tui.capture.spec import Spec, Want
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel.btf import BTF_DIRECTORY, Btf
 from ktcpdump_tui.kernel.prototypes import Prototypes
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.capture.code import PADDING, first_instruction, leaves, trailing_padding
@@ -12,7 +12,6 @@ from ktcpdump_tui.capture.spec import Want
 from ktcpdump_tui.debuginfo.disasm import disassemble
 from ktcpdump_tui.errors import UsageError, UserError
 from ktcpdump_tui.kernel.text import ENDBR, NOP5, entry_offset
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import Flow, Instruction, ProbeState
 
 if TYPE_CHECKING:

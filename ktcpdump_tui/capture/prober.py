@@ -9,14 +9,13 @@ that was entered before its function was probed has no packet, and makes none.
 from __future__ import annotations
 
 import itertools
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.capture.entries import ProbeSet, probe_set
 from ktcpdump_tui.capture.merge import merged, renumbered, without
 from ktcpdump_tui.capture.program import InstructionFlag
 from ktcpdump_tui.errors import UsageError, UserError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import ProbeState
 from ktcpdump_tui.trace import blobs
 

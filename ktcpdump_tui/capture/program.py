@@ -12,7 +12,7 @@ import importlib.util
 import os
 import struct
 import sys
-from dataclasses import field
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +23,6 @@ from ktcpdump_tui.capture.guard import runs_skipped
 from ktcpdump_tui.capture.multi import load_program
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel.stacks import InterruptStacks
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace import layout as trace_layout
 
 if TYPE_CHECKING:

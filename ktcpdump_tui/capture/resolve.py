@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ktcpdump_tui.capture.spec import Spec, Want
 from ktcpdump_tui.errors import UsageError, UserError
 from ktcpdump_tui.kernel.symbols import PSEUDO_MODULES, Symbol
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

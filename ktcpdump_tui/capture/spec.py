@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

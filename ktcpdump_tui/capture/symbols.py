@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui import arch
@@ -11,7 +11,6 @@ from ktcpdump_tui.debuginfo.annotate import annotate
 from ktcpdump_tui.debuginfo.cache import DiskCache
 from ktcpdump_tui.debuginfo.parameters import skb_parameters
 from ktcpdump_tui.kernel.modules import loaded_modules
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import InlineFrame
 
 if TYPE_CHECKING:

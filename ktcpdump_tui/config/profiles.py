@@ -10,13 +10,12 @@ import json
 import os
 import re
 from collections.abc import Mapping  # noqa: TC003 (read by get_type_hints)
-from dataclasses import asdict, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 from ktcpdump_tui.config import files
 from ktcpdump_tui.config.settings import PROFILE_NAME
 from ktcpdump_tui.errors import UsageError, UserError
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

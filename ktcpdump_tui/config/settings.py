@@ -14,11 +14,10 @@ reverse-step = ["shift+f7", "S"]
 from __future__ import annotations
 
 import re
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from ktcpdump_tui.config.files import config_folder
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ktcpdump_tui.debuginfo.leb import read_sleb, read_uleb
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import FrameRule
 
 if TYPE_CHECKING:

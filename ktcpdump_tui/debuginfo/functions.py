@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ktcpdump_tui.debuginfo.errors import reading
 from ktcpdump_tui.debuginfo.frames import frame_rows
 from ktcpdump_tui.debuginfo.inlines import Call, FunctionScopes
 from ktcpdump_tui.debuginfo.units import extent_at
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import FrameRule, SourceLine
 
 if TYPE_CHECKING:

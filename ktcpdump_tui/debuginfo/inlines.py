@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy as np
 from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.debuginfo import dwarf
 from ktcpdump_tui.debuginfo.units import subprogram_at
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import InlineFrame
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from array import array
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ktcpdump_tui.debuginfo.leb import read_sleb, read_uleb
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import capstone
 from capstone import x86
-
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from ktcpdump_tui.model import Event

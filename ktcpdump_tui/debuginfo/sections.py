@@ -12,10 +12,10 @@ import itertools
 import mmap
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final, Literal
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,13 +11,13 @@ import os
 import posixpath
 import re
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.source_package import source_package
 from ktcpdump_tui.debuginfo.source_places import Place, Tree, debuginfod_source, open_place, usual_places
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,13 +16,13 @@ import lzma
 import struct
 import tarfile
 import zlib
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 import zstandard
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

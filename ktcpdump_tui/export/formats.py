@@ -6,11 +6,11 @@ import difflib
 import importlib.util
 import io
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from ktcpdump_tui.errors import UsageError, UserError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.outfile import reported
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.kernel.notes import module_build_id
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from ktcpdump_tui.kernel.symbols import Kallsyms

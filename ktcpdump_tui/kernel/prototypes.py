@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from ktcpdump_tui.kernel.btf import TRANSPARENT
 from ktcpdump_tui.kernel.btf_records import Kind
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

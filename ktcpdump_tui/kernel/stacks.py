@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui import arch
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from ktcpdump_tui.kernel.btf import Btf

@@ -10,6 +10,7 @@ import fnmatch
 import os
 import re
 from collections import Counter
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,7 +20,6 @@ import numpy as np
 from ktcpdump_tui.arrays import distinct
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.kernel.spelling import closest
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -8,12 +8,12 @@ found in ``kprobe_table`` (kernel/kprobes.c), with the offsets BTF gives.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ktcpdump_tui.kernel.symbols import PSEUDO_MODULES
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,13 +14,12 @@ would have it too.) A traced function of which neither can be said is listed as 
 from __future__ import annotations
 
 import itertools
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ktcpdump_tui import arch
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import Flow, InlineFrame, ProbeState
 
 if TYPE_CHECKING:

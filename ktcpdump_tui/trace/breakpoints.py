@@ -12,14 +12,13 @@ A location names instructions of the plan, as gdb's do:
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from ktcpdump_tui import arch
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.shape import PlanShape
 
 if TYPE_CHECKING:

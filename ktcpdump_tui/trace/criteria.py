@@ -21,12 +21,12 @@ between it and these words.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UsageError
 from ktcpdump_tui.kernel.symbols import SUFFIX
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,13 +8,13 @@ the flags for the branch), and the variables in scope that differ.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.conditions import expressions, statement
 from ktcpdump_tui.debuginfo.operands import operands, writes_flags
 from ktcpdump_tui.debuginfo.variables.types import Kind
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import Flow
 
 if TYPE_CHECKING:

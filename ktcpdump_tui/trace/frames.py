@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ktcpdump_tui import arch
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.shape import NO_LINE
 
 if TYPE_CHECKING:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace import codec
 from ktcpdump_tui.trace.index import STATE_IDS, PairIndex, StateIndex
 from ktcpdump_tui.trace.insn_index import InsnIndex

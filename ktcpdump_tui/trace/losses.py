@@ -8,13 +8,12 @@ come: a late event closes its gap again.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from ktcpdump_tui.arrays import distinct
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from ktcpdump_tui.trace.codec import Array

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import Region
 from ktcpdump_tui.trace.layout import (
     BIRTH_BODY,

@@ -6,12 +6,12 @@ import os
 import resource
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.losses import unpack_losses
 from ktcpdump_tui.trace.tally import Tally, add_hits
 

@@ -45,11 +45,11 @@ line.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.frames import Backwards, Caller, Frame, Lines, Onwards, Statements
 from ktcpdump_tui.trace.shape import PlanShape
 

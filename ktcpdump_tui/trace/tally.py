@@ -8,11 +8,10 @@ events of packet 7" and "how often did this line run" never unpack events.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from ktcpdump_tui.trace.codec import Array

@@ -8,12 +8,12 @@ event refers to them any more, or when they alone take half of the room; packets
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ktcpdump_tui.arrays import distinct
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.index import STATE_IDS
 from ktcpdump_tui.trace.losses import unpack_losses
 from ktcpdump_tui.trace.tally import Tally, add_hits

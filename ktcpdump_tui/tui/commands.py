@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.lean import dataclass
 
 #: Name: what it takes, what it does. The help screen and the completion come from here.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {

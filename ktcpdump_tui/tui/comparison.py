@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.source import Missing
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.compare import compare
 from ktcpdump_tui.trace.decision import Pair, decision_at
 from ktcpdump_tui.trace.values import TraceValues

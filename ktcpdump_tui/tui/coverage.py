@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import LineState
 from ktcpdump_tui.trace.lines import STATES, PlanLines
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace import lines
 from ktcpdump_tui.tui.coverage import Coverage
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import Flow, ProbeState
 from ktcpdump_tui.tui.coverage import short_count
 from ktcpdump_tui.tui.line_view import LineView, Part

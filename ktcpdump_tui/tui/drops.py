@@ -8,13 +8,12 @@ a ``goto`` to a label behind which the packet is dropped as well.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.conditions import expressions, statement
 from ktcpdump_tui.debuginfo.source import Missing
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import Flow, ProbeState
 from ktcpdump_tui.trace.straight import StraightCode
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.depth import Depths
 from ktcpdump_tui.trace.layout import FOUND_BY
 from ktcpdump_tui.tui.packet_groups import PacketGroups

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import ProbeState
 
 if TYPE_CHECKING:

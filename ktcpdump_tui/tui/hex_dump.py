@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.tui.fields import Field
 
 if TYPE_CHECKING:

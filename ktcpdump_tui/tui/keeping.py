@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.postfilter import PostFilter
 from ktcpdump_tui.tui.background import Background
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace.criteria import Criteria
 from ktcpdump_tui.trace.postfilter import PostFilter
 from ktcpdump_tui.tui.background import Background

@@ -6,13 +6,11 @@ Nothing is told by colour alone: every state that has a colour here also has a g
 from __future__ import annotations
 
 import os
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
-
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

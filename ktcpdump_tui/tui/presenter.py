@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.tui.fields import Field, Path, Tone, mark_changes
 from ktcpdump_tui.tui.machine_fields import identity, registers
 from ktcpdump_tui.tui.packet_fields import DUMP_BYTES, packet_fields

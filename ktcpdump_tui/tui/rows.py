@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.tui.line_view import Part, clip, clip_left, clip_offset
 
 if TYPE_CHECKING:

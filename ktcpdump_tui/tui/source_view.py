@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.tui.coverage import GLYPHS, FileMarks, short_count
 from ktcpdump_tui.tui.line_view import LineView, Part
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from rich.text import Text
 from textual.widget import Widget
 
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.tui.line_view import palette_of, printable
 
 

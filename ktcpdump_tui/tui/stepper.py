@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace import breakpoints, stepping
 from ktcpdump_tui.trace.stepping import Stop
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui import arch
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.trace import breakpoints
 from ktcpdump_tui.trace.breakpoints import Breakpoint, Hit, Watch
 

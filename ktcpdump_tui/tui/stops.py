@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ktcpdump_tui.config import SavedBreakpoint
 from ktcpdump_tui.errors import UsageError
-from ktcpdump_tui.lean import dataclass
 from ktcpdump_tui.model import ProbeState
 from ktcpdump_tui.trace.breakpoints import locate
 

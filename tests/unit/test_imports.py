@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "ktcpdump_tui"
-RECORDS = {"model", "errors", "arch", "arrays", "lean", ""}
+RECORDS = {"model", "errors", "arch", "arrays", ""}
 
 #: Package (or module) -> packages of ours it may import, beside itself and the plain records.
 MAY = {
@@ -19,7 +19,6 @@ MAY = {
     "errors": set(),
     "arch": set(),
     "arrays": set(),
-    "lean": set(),
     "kernel": set(),
     "debuginfo": {"kernel"},
     "trace": {"kernel", "debuginfo"},

@@ -7,9 +7,8 @@ instructions sees all predecessors of an instruction before the instruction itse
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,14 +7,13 @@ them the packet looks truncated, and does not match, which is what libpcap makes
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ktcpdump_tui.capture.filter import bpf, libpcap, translate
 from ktcpdump_tui.capture.filter.bpf import BpfInsn
 from ktcpdump_tui.capture.filter.diagnose import not_in_the_packet, usage_error
 from ktcpdump_tui.capture.filter.tunnel import tunnel_c
-from ktcpdump_tui.lean import dataclass
 
 #: Bytes of each packet that the filter sees at least: an Ethernet header with two tags, an IPv6 header with
 #: extensions, a TCP header, and what tunnels put before them.

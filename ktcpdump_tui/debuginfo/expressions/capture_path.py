@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.expressions import nodes
@@ -13,7 +13,6 @@ from ktcpdump_tui.debuginfo.expressions.problems import ExpressionError, Problem
 from ktcpdump_tui.debuginfo.variables.places import InMemory, Missing
 from ktcpdump_tui.debuginfo.variables.types import Kind, Type
 from ktcpdump_tui.debuginfo.variables.values import Value
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from ktcpdump_tui.debuginfo.variables.type_table import TypeTable

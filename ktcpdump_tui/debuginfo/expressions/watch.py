@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui.debuginfo.expressions.environment import EventEnvironment, NotInScopeError, TypesEnvironment
@@ -11,7 +12,6 @@ from ktcpdump_tui.debuginfo.expressions.parser import parse
 from ktcpdump_tui.debuginfo.expressions.problems import ExpressionError, ProblemError, UnknownNameError
 from ktcpdump_tui.debuginfo.variables.scope import Variable
 from ktcpdump_tui.debuginfo.variables.types import Kind
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

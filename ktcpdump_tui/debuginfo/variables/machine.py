@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ktcpdump_tui.debuginfo.variables.damage import BadDwarfError
@@ -32,7 +32,6 @@ from ktcpdump_tui.debuginfo.variables.places import (
     Why,
     not_captured,
 )
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ktcpdump_tui import arch
@@ -11,7 +12,6 @@ from ktcpdump_tui.debuginfo.variables.machine import FrameState, compute, locate
 from ktcpdump_tui.debuginfo.variables.places import OPTIMISED_OUT, Missing, Nowhere, Why
 from ktcpdump_tui.debuginfo.variables.types import Kind
 from ktcpdump_tui.debuginfo.variables.values import Value
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

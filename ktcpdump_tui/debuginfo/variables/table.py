@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import zstandard
@@ -19,7 +19,6 @@ from ktcpdump_tui.debuginfo.variables.places import OPTIMISED_OUT, Nowhere
 from ktcpdump_tui.debuginfo.variables.type_table import TypeTable
 from ktcpdump_tui.debuginfo.variables.types import Kind
 from ktcpdump_tui.errors import UserError
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

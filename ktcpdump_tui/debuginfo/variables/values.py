@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ktcpdump_tui.debuginfo.variables.places import (
@@ -18,7 +18,6 @@ from ktcpdump_tui.debuginfo.variables.places import (
     Why,
 )
 from ktcpdump_tui.debuginfo.variables.types import Kind, Reading
-from ktcpdump_tui.lean import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
