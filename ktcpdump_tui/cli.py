@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ktcpdump_tui import environment
 from ktcpdump_tui.commands.console import Console, forget_stdout, say
 from ktcpdump_tui.errors import UsageError, UserError
 from ktcpdump_tui.options import PROGRAM, Options, parse
@@ -29,9 +30,7 @@ INTERRUPTED: Final = 130
 def entry_point() -> None:
     """Run the program with the arguments it was started with."""
     gc.set_threshold(*_GARBAGE)
-    # Nothing here multiplies matrices: the threads numpy's library for it begins when it is imported would
-    # only spin for a while, on a core that others need.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    environment.prepare()
     sys.exit(main())
 
 

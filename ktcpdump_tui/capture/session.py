@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from ktcpdump_tui import environment
 from ktcpdump_tui.capture import account
 from ktcpdump_tui.capture.attach import KprobeEvents
 from ktcpdump_tui.capture.compiling import ROOM, compiling, program_text
@@ -221,7 +222,12 @@ class CaptureSession:
                 raise UserError(f"--ready-file {self.options.ready_file}: {error.strerror}") from error
         if self.options.command:
             self._command = subprocess.Popen(  # noqa: S602 - the user's own command line
-                self.options.command, shell=True, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
+                self.options.command,
+                shell=True,
+                env=environment.of_the_user(),
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                start_new_session=True,
             )
 
     def _write_beginning(self, kernel: TargetKernel, plan: Plan, tables: dict[str, bytes]) -> None:

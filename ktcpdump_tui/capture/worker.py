@@ -107,9 +107,8 @@ class Worker(threading.Thread):
             if moved == 0:
                 if stopping:
                     break
-                time.sleep(
-                    idle
-                )  # half of what waiting for _stop_asked takes; who stops waits this much longer
+                # It takes half of what waiting for _stop_asked does; who stops waits this much longer.
+                time.sleep(idle)
         if self._watch is not None:
             self._report()
         self._sink.flush()

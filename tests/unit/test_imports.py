@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "ktcpdump_tui"
-RECORDS = {"model", "errors", "arch", "arrays", ""}
+RECORDS = {"model", "errors", "arch", "arrays", "environment", ""}
 
 #: Package (or module) -> packages of ours it may import, beside itself and the plain records.
 MAY = {
@@ -19,6 +19,7 @@ MAY = {
     "errors": set(),
     "arch": set(),
     "arrays": set(),
+    "environment": set(),
     "kernel": set(),
     "debuginfo": {"kernel"},
     "trace": {"kernel", "debuginfo"},
