@@ -198,7 +198,7 @@ def live(kernel: str) -> None:
     )
     try:
         terminal.wait(r"LIVE +[1-9]")
-        terminal.wait("▶ +[0-9]+ +[0-9]+ ▌")
+        terminal.wait("▶ +[0-9]+( +[0-9]+){1,2} ▌")
         terminal.type(" ")
         terminal.wait("PAUSED")
         terminal.wait(r"\+[0-9,]+ new")
@@ -226,6 +226,7 @@ def look(kernel: str) -> None:
         terminal.wait("PAUSED")
         terminal.type("g")
         terminal.wait(r"▶ +1 .*ip_rcv\+(.*\n)*.* PAUSED ")
+        terminal.wait(r"▶ +56[0-9] .*\{")  # its source was found
         terminal.keys("BTab")  # from the list to the source, whose cursor is on the line being executed
         terminal.keys("Down", "Down", "Down")  # to the call, three lines below the function's brace
         terminal.keys("Enter")
@@ -234,7 +235,8 @@ def look(kernel: str) -> None:
         terminal.type("\n")
         terminal.wait(r"ip_rcv_core:\*: [0-9]+ probes attached")
         terminal.keys("Tab", "Space")  # back to the list, which follows again
-        terminal.wait(r"ip_rcv_core\+[0-9]+ .*\n(.*\n)*.* LIVE ")
+        terminal.wait(" LIVE ")
+        time.sleep(3)  # packets come meanwhile that go through them, and end in ip_rcv again
         terminal.type(" ")
         terminal.wait("PAUSED")
         terminal.type("T")
