@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ktcpdump_tui import environment
 from ktcpdump_tui.capture import account
 from ktcpdump_tui.capture.attach import KprobeEvents
 from ktcpdump_tui.capture.compiling import ROOM, compiling, program_text
@@ -24,6 +21,7 @@ from ktcpdump_tui.capture.notetap import FreeTap
 from ktcpdump_tui.capture.program import drop_reasons
 from ktcpdump_tui.capture.ring import RecordRing, RowRing
 from ktcpdump_tui.capture.target import MANY_ENTRIES, TargetKernel
+from ktcpdump_tui.capture.traffic import Traffic
 from ktcpdump_tui.capture.worker import Worker
 from ktcpdump_tui.errors import UserError
 from ktcpdump_tui.trace import blobs
@@ -78,7 +76,7 @@ class CaptureSession:
         self._rings: tuple[RowRing, RecordRing] | None = None
         self._worker: Worker | None = None
         self._guard: RateGuard | None = None
-        self._command: subprocess.Popen[bytes] | None = None
+        self._traffic: Traffic | None = None
         self._tap: FreeTap | None = None
         self._into: TraceSink = sink
         self._counts: dict[str, int] = {}
@@ -221,14 +219,7 @@ class CaptureSession:
             except OSError as error:
                 raise UserError(f"--ready-file {self.options.ready_file}: {error.strerror}") from error
         if self.options.command:
-            self._command = subprocess.Popen(  # noqa: S602 - the user's own command line
-                self.options.command,
-                shell=True,
-                env=environment.of_the_user(),
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                start_new_session=True,
-            )
+            self._traffic = Traffic(self.options.command)
 
     def _write_beginning(self, kernel: TargetKernel, plan: Plan, tables: dict[str, bytes]) -> None:
         self._into = self._tap = FreeTap(self.sink)
@@ -290,11 +281,11 @@ class CaptureSession:
             self.stop("packets")  # what they still did was wanted too
         if options.duration is not None and now - self._started >= options.duration:
             self.stop("duration")
-        if self._command is not None and (status := self._command.poll()) is not None:
+        if self._traffic is not None and (status := self._traffic.status()) is not None:
             if status:
                 self.messages.append(f"--cmd: the command failed (status {status})")
             threading.Timer(_LINGER, self.stop, ("command",)).start()
-            self._command = None
+            self._traffic = None
         if self._guard is not None and self._guard.check(spent):
             counts["guard stopped"] = 1
             self._detach()
@@ -391,10 +382,9 @@ class CaptureSession:
         if self._worker is not None and self._worker.is_alive():
             self._worker.stop("closed")
             self._worker.join()
-        if self._command is not None and self._command.poll() is None:
-            os.killpg(self._command.pid, signal.SIGTERM)
-            self._command.wait()
-        self._command = None
+        if self._traffic is not None:
+            self._traffic.close()
+        self._traffic = None
         self._detach()
         self._finish_lines()
         with self._changing:

@@ -22,7 +22,8 @@ _DAMAGE: Final = (
     AttributeError,
     TypeError,
     ArithmeticError,
-    NotImplementedError,  # pyelftools' parsers, for what they cannot build; nothing of ours is missing
+    # What pyelftools says of a damaged file that claims a form it does not know: a sentence, no traceback.
+    NotImplementedError,
     RecursionError,
     MemoryError,
 )
